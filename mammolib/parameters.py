@@ -1,0 +1,151 @@
+"""The parameters a notebook declares, and the one check that YAML, command line and notebook all go through.
+
+A notebook's `parameters` cell is parsed with `ast`: papermill's own inspection drops `str | None` and infers no type.
+"""
+
+import ast
+import difflib
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+SIMPLE = {"int": int, "float": (int, float), "bool": bool, "str": str}
+ALLOWED = "int, float, bool, str, list[...] or dict[..., ...] of these, each with or without | None"
+
+
+class Declared(NamedTuple):
+    """A declared parameter: its annotation as written, and its literal default."""
+
+    annotation: str
+    default: Any
+
+
+def parameters_source(notebook: Path) -> str:
+    """Return the source of the one code cell tagged `parameters`; ValueError where there is none or more than one."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{notebook}: no such notebook") from None
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{notebook}: not a notebook ({error})") from None
+    tagged = [cell for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook}: {len(tagged)} cells tagged `parameters`, exactly one is allowed")
+    return "".join(tagged[0]["source"])
+
+
+def declared_parameters(notebook: Path) -> dict[str, Declared]:
+    """Read what a notebook declares, in order.
+
+    Raises ValueError that names the notebook and line where the cell holds anything but `name: type = literal`.
+    """
+    declared = {}
+    for node in ast.parse(parameters_source(notebook)).body:
+        where = f"{notebook.name}, parameters cell, line {node.lineno}"
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
+            raise ValueError(f"{where}: only `name: type = literal` is allowed here, not `{ast.unparse(node)}`")
+        name, annotation = node.target.id, ast.unparse(node.annotation)
+        if not is_allowed(node.annotation):
+            raise ValueError(f"{where}: {name} is annotated {annotation}; allowed are {ALLOWED}")
+        try:
+            default = ast.literal_eval(node.value)
+        except ValueError:
+            raise ValueError(f"{where}: the default of {name} is no literal: `{ast.unparse(node.value)}`") from None
+        if not matches(default, annotation):
+            raise ValueError(f"{where}: {explain(name, default, annotation)}")
+        declared[name] = Declared(annotation, default)
+    return declared
+
+
+def is_allowed(node: ast.expr) -> bool:
+    """Tell whether an annotation is one that YAML can fill."""
+    match node:
+        case ast.Name(id=name):
+            return name in SIMPLE
+        case ast.BinOp(left=left, op=ast.BitOr(), right=ast.Constant(value=None)):
+            return is_allowed(left)
+        case ast.Subscript(value=ast.Name(id="list"), slice=item):
+            return is_allowed(item)
+        case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, value])):
+            return isinstance(key, ast.Name) and key.id in ("str", "int") and is_allowed(value)
+    return False
+
+
+def matches(value: Any, annotation: str) -> bool:
+    """Tell whether a value is of an annotated type: int is fine for float, bool is not for int; NaN is no value."""
+    return _matches(value, ast.parse(annotation, mode="eval").body)
+
+
+def _matches(value: Any, node: ast.expr) -> bool:
+    match node:
+        case ast.BinOp(left=left):
+            return value is None or _matches(value, left)
+        case ast.Subscript(value=ast.Name(id="list"), slice=item):
+            return isinstance(value, list) and all(_matches(entry, item) for entry in value)
+        case ast.Subscript(slice=ast.Tuple(elts=[key, item])):
+            return isinstance(value, dict) and all(_matches(k, key) and _matches(v, item) for k, v in value.items())
+        case ast.Name(id="bool"):
+            return isinstance(value, bool)
+        case ast.Name(id=name):
+            finite = not isinstance(value, float) or math.isfinite(value)
+            return isinstance(value, SIMPLE[name]) and not isinstance(value, bool) and finite
+    return False
+
+
+def explain(name: str, value: Any, annotation: str) -> str:
+    """Say in one line why a value is refused, and name YAML's two surprises where they are the likely cause."""
+    hint = ""
+    if isinstance(value, str) and ("float" in annotation or "int" in annotation):
+        hint = _hint_for_number(value)
+    elif isinstance(value, bool) and "str" in annotation:
+        hint = " (YAML reads a bare yes, no, on or off as true or false: quote it)"
+    elif not isinstance(value, (str, bool, list, dict, type(None))) and "str" in annotation:
+        hint = " (quote it)"
+    return f"{name} = {value!r} is {type(value).__name__}, allowed is {annotation}{hint}"
+
+
+def _hint_for_number(text: str) -> str:
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    mantissa, _, exponent = text.lower().partition("e")
+    if not exponent:
+        return f" (drop the quotes: {number:g})"
+    sign = exponent if exponent[0] in "+-" else f"+{exponent}"
+    return f" (to YAML this is text: write {mantissa if '.' in mantissa else mantissa + '.0'}e{sign})"
+
+
+def problems_with(values: dict, declared: dict[str, Declared], source: str) -> list[str]:
+    """Check values against what a notebook declares; one line a problem, each opening with `source`."""
+    problems = []
+    for name, value in values.items():
+        if name not in declared:
+            near = difflib.get_close_matches(str(name), declared, n=1, cutoff=0.0)
+            nearest = f"; the nearest is {near[0]}" if near else ""
+            problems.append(f"{source}: no parameter is called {name!r} (value {value!r}){nearest}")
+        elif not matches(value, declared[name].annotation):
+            problems.append(f"{source}: {explain(name, value, declared[name].annotation)}")
+    return problems
+
+
+def read_parameter_file(path: Path) -> dict[str, Any]:
+    """Read a flat YAML file; ValueError in one line for bad YAML, anything but a mapping, or a key written twice."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: holds a {type(values).__name__}; only `name: value` lines are allowed")
+    keys = [key.value for key, _ in node.value]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"{path}: {', '.join(twice)} stands there twice")
+    return values

@@ -1,0 +1,230 @@
+"""Where a notebook reads and writes: its own room, the rooms of earlier ones, and the JSON that says it has finished.
+
+A room is `outputs/<profile>/NN_name/`. Its notebook writes nowhere else, reads only earlier rooms, and ends with
+`room.finish(results)`: without that JSON the run did not finish.
+"""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mammolib import parameters, provenance
+
+COHORT_KINDS = ("synthetic", "public", "hospital")
+
+
+def project_root() -> Path:
+    """Return the folder of pyproject.toml (or MAMMOLIB_PROJECT, which the tests' tiny projects use)."""
+    root = Path(os.environ.get("MAMMOLIB_PROJECT") or Path(__file__).parents[1]).resolve()
+    if not (root / "pyproject.toml").is_file():
+        raise FileNotFoundError(f"{root}: no pyproject.toml here; install with `pip install -e .` or run make")
+    return root
+
+
+def resolve(path: str | Path) -> Path:
+    """Return an absolute path; relative ones start at the project's folder, in papermill and JupyterLab alike."""
+    return project_root() / Path(path).expanduser()
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Yield a partial path beside `path` (same suffix), renamed over it at the end, removed when the block raises."""
+    path = resolve(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's names and files in sorted order; `private` folders are passed."""
+    path = resolve(path)
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for inner in sorted(path.rglob("*")):
+            relative = inner.relative_to(path)
+            if inner.is_file() and "private" not in relative.parts:
+                digest.update(f"{relative.as_posix()} {file_sha256(inner)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def folder_hashes(folder: Path) -> dict[str, str]:
+    """Hash what stands directly in a room (a folder in it gets one hash), but for `private` and partial files."""
+    shown = [path for path in sorted(folder.iterdir()) if path.name != "private" and not path.name.startswith(".")]
+    return {path.name: file_sha256(path) for path in shown}
+
+
+def read_result(path: Path) -> dict:
+    """Read a notebook's JSON; FileNotFoundError or ValueError say what to do where it is missing or not complete."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: missing, so {path.stem} has not finished here; run it first")
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); run {path.stem} again") from None
+    if result.get("status") != "complete":
+        raise ValueError(f"{path}: status {result.get('status')!r}, allowed is 'complete'; run {path.stem} again")
+    return result
+
+
+def plain(value: Any) -> Any:
+    """Turn NumPy scalars, arrays and paths into what JSON holds; a number that is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.as_posix() if isinstance(value, Path) else value
+
+
+@dataclass
+class Room:
+    """What a notebook knows of its place; made by `open_room`."""
+
+    name: str
+    profile: str
+    outputs: Path
+    parameters: dict[str, Any]
+    inputs: dict[str, str] = field(default_factory=dict)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=time.monotonic)
+
+    @property
+    def folder(self) -> Path:
+        """The notebook's own folder."""
+        return self.outputs / self.name
+
+    @property
+    def seed(self) -> int | None:
+        """The run's one seed; nothing is seeded with it here."""
+        return self.parameters.get("seed")
+
+    def path(self, file: str) -> Path:
+        """Return the path of a file in the own folder."""
+        return self.folder / file
+
+    def writing(self, file: str):
+        """Write a file of the own folder: beside, then renamed."""
+        return writing(self.path(file))
+
+    def read(self, notebook: str, file: str) -> Path:
+        """Return the path of a file (or folder) in an earlier room, and record its hash."""
+        path = self._outputs_of(notebook) / notebook / file
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: missing; run {notebook} first (python -m mammolib run {self.profile})")
+        return self._recorded(path)
+
+    def read_input(self, path: str | Path) -> Path:
+        """Return the path of a file from outside the rooms (registry, claims, weights), and record its hash."""
+        path = resolve(path)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file; relative paths start at the folder of pyproject.toml")
+        return self._recorded(path)
+
+    def earlier(self, notebook: str) -> dict:
+        """Return the JSON of an earlier notebook; an error where that one has not finished."""
+        return read_result(self._outputs_of(notebook) / f"{notebook}.json")
+
+    @property
+    def cohort(self) -> dict[str, str]:
+        """Kind and name of the cohort, as 01 found them in the files."""
+        if self.name.startswith("00_"):
+            return {"kind": "synthetic", "name": "phantoms"}
+        return self.earlier("01_data_curation")["cohort"]
+
+    def banner(self) -> str:
+        """Return the line that stands above every result: what kind of images the numbers are about."""
+        cohort = self.cohort
+        return {
+            "synthetic": f"SYNTHETIC phantoms ({cohort['name']}): drawn, not patients; these numbers test the pipeline "
+            "and say nothing about any patient.",
+            "public": f"Public data set {cohort['name']}: real mammograms, another task than the study's.",
+            "hospital": f"Hospital cohort ({cohort['name']}): research only, not for clinical use.",
+        }[cohort["kind"]]
+
+    def finish(self, results: dict, cohort: dict[str, str] | None = None) -> Path:
+        """Write the notebook's JSON (results, parameters, provenance) and return its path; the last call of a notebook.
+
+        01 passes `cohort`; ValueError where its kind is none of synthetic, public, hospital.
+        """
+        cohort = cohort or self.cohort
+        if cohort.get("kind") not in COHORT_KINDS or "name" not in cohort:
+            raise ValueError(f"{self.name}: cohort {cohort!r}; a name and a kind of {', '.join(COHORT_KINDS)} are due")
+        facts = provenance.collect(project_root())
+        facts |= {"started": self.started.isoformat(timespec="seconds"), "inputs": self.inputs}
+        facts |= {"files": folder_hashes(self.folder), "seconds": round(time.monotonic() - self.clock, 1)}
+        content = {"notebook": self.name, "status": "complete", "profile": self.profile, "cohort": cohort}
+        content |= {"seed": self.seed, "parameters": self.parameters, "results": results, "provenance": facts}
+        with writing(self.outputs / f"{self.name}.json") as partial:
+            text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False)
+            partial.write_text(text + "\n", encoding="utf-8")
+        return self.outputs / f"{self.name}.json"
+
+    def _outputs_of(self, notebook: str) -> Path:
+        """Return the profile's folder that holds a notebook's room; 00 and 01 may be another profile's (`cohort`)."""
+        if notebook[:3] not in ("00_", "01_") or self.name[:3] in ("00_", "01_"):
+            return self.outputs
+        trained = self.outputs / "02_training.json"
+        if "cohort" in self.parameters:
+            cohort = self.parameters["cohort"]
+        else:
+            cohort = read_result(trained)["parameters"].get("cohort") if trained.is_file() else None
+        return self.outputs if cohort is None else resolve(cohort)
+
+    def _recorded(self, path: Path) -> Path:
+        self.inputs[input_key(path, self.outputs)] = file_sha256(path)
+        return path
+
+
+def input_key(path: Path, outputs: Path) -> str:
+    """Name an input without the machine's folders: from the profile's folder, else the project's, else the bare name."""
+    for base in (outputs, project_root()):
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return f"(outside) {path.name}"
+
+
+def open_room(name: str, namespace: dict[str, Any]) -> Room:
+    """Open a notebook's room: check its parameters, make its folder, remove the JSON of the run before.
+
+    Parameters
+    ----------
+    name
+        The notebook's, such as "02_training".
+    namespace
+        `globals()` of the notebook, which holds the declared parameters, `outputs` among them.
+
+    Raises
+    ------
+    ValueError
+        Where a parameter has another type than annotated; all of them are named.
+    """
+    declared = parameters.declared_parameters(project_root() / "notebooks" / f"{name}.ipynb")
+    missing = [key for key in ("outputs", *declared) if key not in namespace]
+    if missing:
+        raise ValueError(f"{name}: not set: {', '.join(missing)}; run the parameters cell first")
+    values = {key: namespace[key] for key in declared}
+    problems = parameters.problems_with(values, declared, name)
+    if problems:
+        raise ValueError("; ".join(problems))
+    outputs = resolve(values["outputs"])
+    room = Room(name, os.environ.get("MAMMOLIB_PROFILE") or outputs.name, outputs, values)
+    room.folder.mkdir(parents=True, exist_ok=True)
+    (outputs / f"{name}.json").unlink(missing_ok=True)
+    return room
