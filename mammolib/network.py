@@ -1,0 +1,211 @@
+"""VGG-16 (Simonyan and Zisserman, arXiv 1409.1556, configuration D) as one flat functional Keras model.
+
+Layer names are those of ``keras.applications.VGG16`` (``block1_conv1`` ... ``block5_conv3``), so that maps and weights find their
+layer by name; the last two layers are always ``logits`` (linear) and ``probabilities`` (softmax).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions; a 2 x 2 maximum follows each block
+FULLY_CONNECTED = 4096
+HEADS = ("fc", "dense256", "gap")
+INITIALIZERS = {
+    "glorot_uniform": keras.initializers.GlorotUniform,
+    "he_normal": keras.initializers.HeNormal,
+    "he_uniform": keras.initializers.HeUniform,
+}
+IMAGENET_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+
+def scaled(channels: int, width: float) -> int:
+    """Return the number of channels at a share ``width`` of the published one (at least 1)."""
+    return max(1, round(channels * width))
+
+
+def require_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise a ValueError that names the parameter, its value and what is allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}: {value!r} is unknown; allowed are {', '.join(allowed)}")
+
+
+def build_network(
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    width: float = 1.0,
+    head: str = "fc",
+    batch_normalization: bool = False,
+    dropout: float = 0.0,
+    initializer: str = "glorot_uniform",
+    weights: str | None = None,
+    seed: int = 0,
+    dtype_policy: str = "float32",
+) -> keras.Model:
+    """Build VGG-16 at any width and input size.
+
+    Parameters
+    ----------
+    input_shape
+        (height, width, channels) of the float32 input in [0, 1]; at least 32 x 32, 1 or 3 channels.
+    classes
+        Number of classes, at least 2.
+    width
+        Share of the published channels: 1.0 is 64 to 512, 1/8 is 8 to 64. Fully connected layers shrink likewise.
+    head
+        ``fc``: flatten, two of 4096 * width, classes (the paper). ``dense256``: flatten, 256 (He normal), batch
+        normalisation, dropout (the authors' public code). ``gap``: mean over the last block's cells, dropout.
+    batch_normalization
+        Normalise after every rectified convolution, so that ``block5_conv3`` stays the rectified map in either case.
+    dropout
+        Share dropped after each hidden layer of the head (before ``logits``, for ``gap``).
+    initializer
+        Of every kernel, each with its own seed drawn from `seed`; dense256's hidden layer is always He normal.
+    weights
+        None, ``imagenet``, or a file of weights (see `take_weights`).
+    dtype_policy
+        ``float32`` or ``mixed_bfloat16``; logits and probabilities are float32 in either case.
+
+    Returns
+    -------
+    keras.Model
+        (n, height, width, channels) -> (n, classes) float32 probabilities. Not compiled.
+    """
+    check_architecture(input_shape, classes, width, head, dropout, initializer)
+    seeds = iter(np.random.SeedSequence(seed).generate_state(64))
+
+    def kernel(name: str = initializer) -> keras.initializers.Initializer:
+        return INITIALIZERS[name](seed=int(next(seeds)) >> 1)
+
+    x = inputs = keras.Input(input_shape, name="image")
+    for block, (channels, convolutions) in enumerate(BLOCKS, start=1):
+        for index in range(1, convolutions + 1):
+            name = f"block{block}_conv{index}"
+            x = keras.layers.Conv2D(
+                scaled(channels, width), 3, padding="same", activation="relu", name=name,
+                kernel_initializer=kernel(), dtype=dtype_policy,
+            )(x)  # fmt: skip
+            if batch_normalization:
+                x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_normalization", dtype=dtype_policy)(x)
+        x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool", dtype=dtype_policy)(x)
+    x = add_head(x, head, width, dropout, kernel, seed, dtype_policy)
+    x = keras.layers.Dense(classes, name="logits", kernel_initializer=kernel(), dtype="float32")(x)
+    outputs = keras.layers.Activation("softmax", name="probabilities", dtype="float32")(x)
+    network = keras.Model(inputs, outputs, name="vgg16")
+    if weights is not None:
+        take_weights(network, weights)
+    return network
+
+
+def add_head(x, head: str, width: float, dropout: float, kernel, seed: int, dtype_policy: str):
+    """Return the head's last hidden tensor for the last block's output `x` (see `build_network`)."""
+    layers = keras.layers
+    if head == "gap":
+        x = layers.GlobalAveragePooling2D(name="mean", dtype=dtype_policy)(x)
+        return layers.Dropout(dropout, seed=seed, name="mean_dropout", dtype=dtype_policy)(x) if dropout else x
+    x = layers.Flatten(name="flatten", dtype=dtype_policy)(x)
+    hidden = [256] if head == "dense256" else [scaled(FULLY_CONNECTED, width)] * 2
+    for index, units in enumerate(hidden, start=1):
+        name = f"fc{index}"
+        start = kernel("he_normal") if head == "dense256" else kernel()
+        x = layers.Dense(units, activation="relu", name=name, kernel_initializer=start, dtype=dtype_policy)(x)
+        if head == "dense256":
+            x = layers.BatchNormalization(name=f"{name}_normalization", dtype=dtype_policy)(x)
+        if dropout:
+            x = layers.Dropout(dropout, seed=seed + index, name=f"{name}_dropout", dtype=dtype_policy)(x)
+    return x
+
+
+def check_architecture(
+    input_shape: tuple[int, int, int], classes: int, width: float, head: str, dropout: float, initializer: str
+) -> None:
+    """Raise a ValueError for a network that can't be built, before anything is."""
+    height, columns, channels = input_shape
+    require_choice("head", head, HEADS)
+    require_choice("initializer", initializer, tuple(INITIALIZERS))
+    if min(height, columns) < 32:
+        raise ValueError(f"input size: {height} x {columns} is too small for five halvings; at least 32 x 32")
+    if channels not in (1, 3):
+        raise ValueError(f"channels: {channels}; allowed are 1 and 3")
+    if classes < 2:
+        raise ValueError(f"classes: {classes}; at least 2")
+    if not 0 < width <= 4:
+        raise ValueError(f"width: {width}; allowed is above 0 (1.0 is the published VGG-16) and at most 4")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: {dropout}; allowed is 0 or more and below 1")
+
+
+def take_weights(network: keras.Model, weights: str) -> list[str]:
+    """Set the layers of `network` that `weights` holds under the same name and in the same shape.
+
+    Parameters
+    ----------
+    weights
+        ``imagenet`` (Keras' own file of VGG-16 without its top, looked for in ``~/.keras/models`` and fetched when it is not there)
+        or a path to a ``.keras`` model. RGB kernels of ``block1_conv1`` are summed for a one-channel network: grey in
+        all three channels gives the same sums.
+
+    Returns
+    -------
+    list of str
+        Names of the layers taken; the rest keep their random start.
+
+    Raises
+    ------
+    FileNotFoundError
+        The file is missing, or the ImageNet file is neither there nor reachable.
+    ValueError
+        Another kind of file, or no convolution fits.
+    """
+    source = source_network(weights)
+    taken = []
+    for layer in network.layers:
+        given = [layer_of.get_weights() for layer_of in source.layers if layer_of.name == layer.name]
+        if not given or not layer.get_weights():
+            continue
+        values = given[0]
+        shapes = [variable.shape for variable in layer.get_weights()]
+        if values and values[0].ndim == 4 and values[0].shape[2] == 3 and shapes[0][2] == 1:
+            values = [values[0].sum(axis=2, keepdims=True), *values[1:]]
+        if [value.shape for value in values] == shapes:
+            layer.set_weights(values)
+            taken.append(layer.name)
+    if not any("conv" in name for name in taken):
+        raise ValueError(
+            f"weights: no convolution of {weights} has this network's names and shapes (width 1.0 has 64 to 512)"
+        )
+    return taken
+
+
+def source_network(weights: str) -> keras.Model:
+    """Return the model that holds the weights to take (see `take_weights`)."""
+    if weights == "imagenet":
+        try:
+            return keras.applications.VGG16(include_top=False, weights="imagenet")
+        except Exception as error:  # Keras raises a bare Exception where the download fails
+            folder = (
+                Path(keras.config.keras_home()) / "models" if hasattr(keras.config, "keras_home") else "~/.keras/models"
+            )
+            raise FileNotFoundError(f"weights: put {IMAGENET_FILE} (Keras' VGG-16) into {folder}: {error}") from error
+    path = Path(weights)
+    if path.suffix != ".keras":
+        raise ValueError(f"weights: {weights!r}; allowed are null, imagenet or a path to a .keras file")
+    if not path.is_file():
+        raise FileNotFoundError(f"weights: {weights} does not exist")
+    return keras.saving.load_model(path, compile=False)
+
+
+def layer_table(network: keras.Model) -> list[dict]:
+    """Return one row a layer: name, kind, output shape (without the batch), number of parameters."""
+    return [
+        {
+            "layer": layer.name,
+            "kind": type(layer).__name__,
+            "output": " x ".join(str(length) for length in layer.output.shape[1:]),
+            "parameters": layer.count_params(),
+        }
+        for layer in network.layers
+    ]

@@ -1,0 +1,300 @@
+"""Training: folds by patient, optimiser, and a loop whose order and randomness follow from (seed, epoch).
+
+Only Keras and NumPy, so that any Keras backend trains. Images stay (n, height, width) uint16, memory-mapped where the caller maps them,
+and become (batch, height, width, 1) float32 in [0, 1] a batch at a time.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+from mammolib.network import require_choice
+
+OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
+CLIPS = {"global": "global_clipnorm", "variable": "clipnorm", "none": None}
+SCHEDULES = ("constant", "cosine")
+DTYPE_POLICIES = ("float32", "mixed_bfloat16", "auto")
+HISTORY = (
+    "fold", "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds", "learning_rate",
+)  # fmt: skip
+
+
+def to_network(images: np.ndarray) -> np.ndarray:
+    """Convert (n, height, width) uint16 to (n, height, width, 1) float32 in [0, 1]."""
+    if images.dtype != np.uint16 or images.ndim != 3:
+        raise ValueError(f"images: {images.dtype} of shape {images.shape}; allowed is uint16 (n, height, width)")
+    return np.multiply(images[..., None], np.float32(1 / 65535), dtype=np.float32)
+
+
+def predict(network: keras.Model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Return the (n, classes) float32 output of `network` for (n, height, width) uint16 images."""
+    without_xla(network)
+    parts = [
+        np.asarray(network.predict_on_batch(to_network(images[start : start + batch_size])))
+        for start in range(0, len(images), batch_size)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, network.output_shape[-1]), np.float32)
+
+
+def without_xla(model: keras.Model) -> None:
+    """Compile by the graph, not XLA, under TensorFlow: it did not pay here, and can't run the augmentation on a CPU."""
+    model.jit_compile = keras.config.backend() == "jax"
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed Python, NumPy and Keras, and make TensorFlow's operations repeatable (same machine, versions, threads)."""
+    keras.utils.set_random_seed(seed)
+    if keras.config.backend() == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
+
+
+def resolve_dtype_policy(dtype_policy: str) -> str:
+    """Turn ``auto`` into mixed_bfloat16 where the processor computes it natively, else float32."""
+    require_choice("dtype_policy", dtype_policy, DTYPE_POLICIES)
+    if dtype_policy != "auto":
+        return dtype_policy
+    if any("gpu" in device or "cuda" in device for device in keras.distribution.list_devices()):
+        return "mixed_bfloat16"
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            flags = next((line for line in lines if line.startswith("flags")), "")
+    except OSError:
+        flags = ""
+    return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags.split()) else "float32"
+
+
+def patient_folds(labels: Sequence, patients: Sequence, folds: int, seed: int) -> np.ndarray:
+    """Assign every image to one of `folds` folds: whole patients, classes spread evenly.
+
+    Returns
+    -------
+    ndarray
+        (n,) int fold of each image, 0 to folds - 1.
+
+    Raises
+    ------
+    ValueError
+        Fewer than 2 folds, or a class with fewer patients than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels, patients = np.asarray(labels), np.asarray(patients)
+    if folds < 2:
+        raise ValueError(f"folds: {folds}; at least 2")
+    for name in np.unique(labels):
+        count = len(np.unique(patients[labels == name]))
+        if count < folds:
+            raise ValueError(f"folds: {folds}, but class {name} has {count} patients; allowed is at most {count}")
+    fold = np.full(len(labels), -1)
+    split = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    for number, (_, rows) in enumerate(split.split(labels, labels, patients)):
+        fold[rows] = number
+    return fold
+
+
+def validation_part(labels: Sequence, patients: Sequence, share: float, seed: int) -> np.ndarray:
+    """Hold out about `share` of the images by patient: (n,) int, 0 = validation, -1 = training.
+
+    The share is one of 1 / k parts (0.1 is one of ten, 0.3 one of three); 0 holds nothing out.
+    """
+    if not 0 <= share <= 0.5:
+        raise ValueError(f"validation_share: {share}; allowed is 0 to 0.5")
+    if share == 0:
+        return np.full(len(labels), -1)
+    return np.where(patient_folds(labels, patients, round(1 / share), seed) == 0, 0, -1)
+
+
+def make_optimizer(
+    optimizer: str, learning_rate: float, clip: str = "none", clip_norm: float = 0.001, weight_decay: float = 0.0
+) -> keras.optimizers.Optimizer:
+    """Return the optimiser; `clip` is by the norm of all gradients (``global``), of each (``variable``), or ``none``.
+
+    Stand-alone Keras of 2018 clipped by the global norm under the name that clips each variable in Keras 3.
+    """
+    require_choice("optimizer", optimizer, tuple(OPTIMIZERS))
+    require_choice("clip", clip, tuple(CLIPS))
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate: {learning_rate}; allowed is above 0")
+    if clip != "none" and not clip_norm > 0:
+        raise ValueError(f"clip_norm: {clip_norm}; allowed is above 0 where clip is {clip}")
+    settings = {CLIPS[clip]: clip_norm} if clip != "none" else {}
+    if optimizer == "adamw":
+        settings["weight_decay"] = weight_decay
+    return OPTIMIZERS[optimizer](learning_rate=learning_rate, **settings)
+
+
+def rate_at(epoch: int, epochs: int, learning_rate: float, schedule: str) -> float:
+    """Return the learning rate of `epoch` (from 1): constant, or half a cosine that would reach 0 after the last."""
+    require_choice("schedule", schedule, SCHEDULES)
+    if schedule == "constant":
+        return learning_rate
+    return learning_rate * 0.5 * (1 + float(np.cos(np.pi * (epoch - 1) / epochs)))
+
+
+def epoch_order(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Return `rows` in the order of (seed, epoch), whatever was drawn before."""
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def reseed(model: keras.Model, seed: int, epoch: int) -> None:
+    """Set every seed generator in `model` (augmentation, dropout) from (seed, epoch)."""
+    generators = [variable for variable in model.non_trainable_variables if "seed_generator_state" in variable.path]
+    for index, state in enumerate(generators):
+        state.assign(np.random.SeedSequence([seed, epoch, index]).generate_state(2).astype(state.dtype))
+
+
+def make_trainer(
+    network: keras.Model, optimizer: keras.optimizers.Optimizer, augmentation: keras.layers.Layer | None = None
+) -> keras.Model:
+    """Return a compiled model of augmentation and `network` up to its logits; it shares the network's weights.
+
+    The network itself stays free of the augmentation layer, so that its file loads wherever Keras is.
+    """
+    logits = keras.Model(network.inputs, network.get_layer("logits").output, name="to_logits")
+    image = keras.Input(network.input_shape[1:], name="image")
+    trainer = keras.Model(image, logits(augmentation(image) if augmentation is not None else image), name="trainer")
+    trainer.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )
+    without_xla(trainer)
+    return trainer
+
+
+def shuffled(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Return a copy of `labels` permuted among `rows` alone: the control that must learn nothing."""
+    out = labels.copy()
+    out[rows] = np.random.default_rng([seed, 0]).permutation(labels[rows])
+    return out
+
+
+def fit(
+    network: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    training_rows: np.ndarray,
+    validation_rows: np.ndarray | None = None,
+    *,
+    seed: int,
+    epochs: int,
+    batch_size: int,
+    optimizer: keras.optimizers.Optimizer,
+    schedule: str = "constant",
+    augmentation: keras.layers.Layer | None = None,
+    fold: int = 0,
+    report: Callable[[str], None] = print,
+) -> list[dict]:
+    """Train `network` in place.
+
+    Parameters
+    ----------
+    images
+        (n, height, width) uint16; only the rows asked for are read.
+    labels
+        (n,) int class numbers.
+    training_rows, validation_rows
+        Row numbers; without validation rows its loss and accuracy are NaN.
+    optimizer
+        As `make_optimizer` returns it; its learning rate is the schedule's start.
+    fold
+        Goes into the history and the printed lines.
+    report
+        Gets one plain line an epoch.
+
+    Returns
+    -------
+    list of dict
+        One row an epoch with the keys of `HISTORY`. Loss and accuracy are means over the epoch's augmented batches, while the
+        network was changing; the validation's are of the epoch's end, without augmentation.
+
+    Raises
+    ------
+    ValueError
+        Epochs or batch size below 1, a batch larger than the training part, or labels out of range.
+    FloatingPointError
+        The loss is not finite.
+    """
+    training_rows = np.asarray(training_rows)
+    check_run(network, images, labels, training_rows, epochs, batch_size)
+    start_rate = float(optimizer.learning_rate)
+    trainer = make_trainer(network, optimizer, augmentation)
+    history, began = [], time.perf_counter()
+    for epoch in range(1, epochs + 1):
+        epoch_began = time.perf_counter()
+        rate = rate_at(epoch, epochs, start_rate, schedule)
+        trainer.optimizer.learning_rate = rate
+        reseed(trainer, seed, epoch)
+        loss, accuracy = run_epoch(trainer, images, labels, epoch_order(training_rows, seed, epoch), batch_size)
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"loss is {loss} in epoch {epoch} of fold {fold} at learning rate {rate:.3g}; "
+                "try a lower learning_rate, or clip: global"
+            )
+        validation_loss, validation_accuracy = validate(network, images, labels, validation_rows)
+        seconds = time.perf_counter() - epoch_began
+        values = (fold, epoch, loss, accuracy, validation_loss, validation_accuracy, seconds, rate)
+        history.append(dict(zip(HISTORY, values, strict=True)))
+        report(epoch_line(history[-1], epochs, (time.perf_counter() - began) / epoch * (epochs - epoch)))
+    return history
+
+
+def check_run(
+    network: keras.Model, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, epochs: int, batch_size: int
+) -> None:
+    """Raise a ValueError for what can be known to fail before the first epoch."""
+    if epochs < 1:
+        raise ValueError(f"epochs: {epochs}; at least 1")
+    if not 1 <= batch_size <= len(rows):
+        raise ValueError(f"batch_size: {batch_size}; allowed is 1 to {len(rows)}, the images of the training part")
+    if len(labels) != len(images):
+        raise ValueError(f"labels: {len(labels)} for {len(images)} images")
+    classes = network.output_shape[-1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels: {labels.min()} to {labels.max()}; allowed is 0 to {classes - 1}")
+
+
+def run_epoch(
+    trainer: keras.Model, images: np.ndarray, labels: np.ndarray, order: np.ndarray, batch_size: int
+) -> tuple[float, float]:
+    """Take one step a batch in the given order of rows and return the mean loss and accuracy over images."""
+    sums = np.zeros(2)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        loss, accuracy = trainer.train_on_batch(to_network(images[rows]), labels[rows])
+        if not np.isfinite(loss):
+            return float(loss), float("nan")
+        sums += np.array([loss, accuracy]) * len(rows)
+    loss, accuracy = sums / len(order)
+    return float(loss), float(accuracy)
+
+
+def validate(
+    network: keras.Model, images: np.ndarray, labels: np.ndarray, rows: np.ndarray | None
+) -> tuple[float, float]:
+    """Return cross-entropy and accuracy of `network` on the given rows, NaN without rows."""
+    if rows is None or len(rows) == 0:
+        return float("nan"), float("nan")
+    probabilities = np.concatenate(
+        [predict(network, images[part]) for part in np.array_split(rows, -(-len(rows) // 64))]
+    )
+    of_label = probabilities[np.arange(len(rows)), labels[rows]]
+    right = probabilities.argmax(axis=1) == labels[rows]
+    return float(-np.log(np.maximum(of_label, 1e-7)).mean()), float(right.mean())
+
+
+def epoch_line(row: dict, epochs: int, seconds_left: float) -> str:
+    """Return one plain line for the terminal: fold, epoch, losses, accuracies, seconds, time left."""
+    validation = (
+        ""
+        if np.isnan(row["validation_loss"])
+        else f"  validation loss {row['validation_loss']:.4f} accuracy {row['validation_accuracy']:.3f}"
+    )
+    return (
+        f"fold {row['fold']}  epoch {row['epoch']:3d}/{epochs}  loss {row['loss']:.4f} accuracy {row['accuracy']:.3f}{validation}"
+        f"  {row['seconds']:.1f} s  {seconds_left:.0f} s left"
+    )

@@ -1,0 +1,169 @@
+import keras
+import numpy as np
+import pytest
+
+from mammolib.augmentation import Augmentation
+from mammolib.network import build_network
+from mammolib.training import (
+    epoch_order,
+    fit,
+    make_deterministic,
+    make_optimizer,
+    patient_folds,
+    predict,
+    rate_at,
+    resolve_dtype_policy,
+    shuffled,
+    to_network,
+    validation_part,
+)
+
+
+def separable(count: int = 48) -> tuple[np.ndarray, np.ndarray]:
+    """Two classes told apart by brightness: class 1 is bright."""
+    labels = np.arange(count) % 2
+    noise = np.random.default_rng(0).integers(0, 20000, (count, 32, 32), dtype=np.uint16)
+    return noise + (labels[:, None, None] * 40000).astype(np.uint16), labels
+
+
+def train(images, labels, *, rows=None, validation_rows=None, seed=1, epochs=2, report=lambda line: None, **settings):
+    make_deterministic(seed)
+    network = build_network((32, 32, 1), 2, width=1 / 16, head="gap", initializer="he_normal", dropout=0.1, seed=seed)
+    history = fit(
+        network, images, labels, np.arange(len(labels)) if rows is None else rows, validation_rows, seed=seed, epochs=epochs, batch_size=8,
+        optimizer=make_optimizer("adam", **{"learning_rate": 3e-3, **settings}), augmentation=Augmentation(seed=seed), report=report,
+    )  # fmt: skip
+    return network, history
+
+
+def test_to_network_spans_zero_to_one():
+    images = np.array([[[0, 65535], [13107, 1]]], np.uint16)
+    result = to_network(images)
+    assert result.shape == (1, 2, 2, 1)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result[0, :, :, 0], [[0, 1], [0.2, 1 / 65535]], rtol=1e-6)
+    with pytest.raises(ValueError, match="allowed is uint16"):
+        to_network(images.astype(float))
+
+
+def test_folds_keep_patients_together_and_spread_classes():
+    patients = np.repeat(np.arange(60), 2)
+    labels = np.repeat(np.arange(60) % 3, 2)
+    fold = patient_folds(labels, patients, 5, seed=0)
+    assert sorted(set(fold)) == [0, 1, 2, 3, 4]
+    assert all(len(set(fold[patients == patient])) == 1 for patient in range(60))
+    counts = np.array([np.bincount(labels[fold == number], minlength=3) for number in range(5)])
+    assert counts.min() >= 6  # 8 each if even; whole patients allow one patient more or less
+    assert np.array_equal(fold, patient_folds(labels, patients, 5, seed=0))
+    assert not np.array_equal(fold, patient_folds(labels, patients, 5, seed=1))
+
+
+def test_validation_part_holds_out_whole_patients():
+    patients, labels = np.repeat(np.arange(60), 2), np.repeat(np.arange(60) % 3, 2)
+    part = validation_part(labels, patients, 0.1, seed=0)
+    assert not set(patients[part == 0]) & set(patients[part == -1])
+    assert 0.05 < np.mean(part == 0) < 0.15
+    assert (validation_part(labels, patients, 0.0, seed=0) == -1).all()
+
+
+def test_too_few_patients_name_class_and_count():
+    with pytest.raises(ValueError, match="class b has 1 patients"):
+        patient_folds(["a", "a", "a", "b", "b"], [0, 1, 2, 3, 3], 2, seed=0)
+
+
+def test_two_runs_give_equal_weights_and_another_seed_others():
+    images, labels = separable(24)
+    first, history = train(images, labels)
+    second, again = train(images, labels)
+    other, _ = train(images, labels, seed=2)
+    assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
+    assert [row["loss"] for row in history] == [row["loss"] for row in again]
+    assert not np.array_equal(first.get_weights()[0], other.get_weights()[0])
+
+
+def test_learns_a_separable_set_and_not_shuffled_labels():
+    images, labels = separable(72)
+    rows, held_out = np.arange(48), np.arange(48, 72)
+    lines = []
+    network, history = train(images, labels, rows=rows, validation_rows=held_out, epochs=12, report=lines.append)
+    assert history[-1]["validation_accuracy"] > 0.95
+    assert (
+        np.mean(predict(network, images[held_out]).argmax(axis=1) == labels[held_out])
+        == history[-1]["validation_accuracy"]
+    )
+    assert len(lines) == 12
+    assert "epoch  12/12" in lines[-1]
+    mixed = shuffled(labels, rows, seed=0)
+    assert np.array_equal(np.bincount(mixed[rows]), np.bincount(labels[rows]))
+    assert np.array_equal(mixed[held_out], labels[held_out])
+    _, history = train(images, mixed, rows=rows, validation_rows=held_out, epochs=12)
+    assert history[-1]["accuracy"] < 0.75  # what images at random allow; 48 coin tosses exceed 0.73 once in a thousand
+
+
+def test_order_follows_from_seed_and_epoch_alone():
+    rows = np.arange(10, 40)
+    assert np.array_equal(epoch_order(rows, 3, 2), epoch_order(rows, 3, 2))
+    assert not np.array_equal(epoch_order(rows, 3, 2), epoch_order(rows, 3, 3))
+    assert sorted(epoch_order(rows, 3, 2)) == rows.tolist()
+
+
+def test_rate_schedules():
+    assert rate_at(7, 10, 0.1, "constant") == 0.1
+    assert [rate_at(epoch, 4, 1.0, "cosine") for epoch in (1, 3)] == [1.0, pytest.approx(0.5)]
+
+
+def test_clip_global_and_variable():
+    assert make_optimizer("adam", 1e-5, "global", 0.001).global_clipnorm == 0.001
+    assert make_optimizer("adam", 1e-5, "variable", 0.001).clipnorm == 0.001
+    assert make_optimizer("sgd", 1e-3).clipnorm is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "rmsprop"}, "optimizer: 'rmsprop' is unknown; allowed are adam, adamw, sgd"),
+        ({"learning_rate": 0.0}, "learning_rate: 0.0; allowed is above 0"),
+        ({"clip": "value"}, "clip: 'value' is unknown"),
+        ({"clip": "global", "clip_norm": 0.0}, "clip_norm: 0.0"),
+    ],
+)
+def test_bad_optimiser_is_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_optimizer(**{"optimizer": "adam", "learning_rate": 1e-5, **settings})
+
+
+def test_nan_loss_stops_with_epoch_and_rate():
+    images, labels = separable(16)
+    with pytest.raises(FloatingPointError, match="epoch 1 of fold 0 at learning rate"):
+        train(images, labels, learning_rate=float("inf"))
+
+
+def test_batch_larger_than_the_set_stops_before_training():
+    images, labels = separable(4)
+    with pytest.raises(ValueError, match="batch_size: 8; allowed is 1 to 4"):
+        train(images, labels)
+
+
+def test_predict_in_parts_equals_whole_and_output_is_probability():
+    images, _ = separable(10)
+    network = build_network((32, 32, 1), 3, width=1 / 16, head="gap")
+    parts = predict(network, images, batch_size=4)
+    np.testing.assert_allclose(parts, predict(network, images, batch_size=10), atol=1e-6)  # sums in another order
+    np.testing.assert_allclose(parts.sum(axis=1), 1, atol=1e-6)
+
+
+def test_dtype_policy_auto_and_unknown():
+    assert resolve_dtype_policy("float32") == "float32"
+    assert resolve_dtype_policy("auto") in ("float32", "mixed_bfloat16")
+    with pytest.raises(ValueError, match="dtype_policy: 'half' is unknown"):
+        resolve_dtype_policy("half")
+
+
+def test_bfloat16_trains_with_float32_output():
+    images, labels = separable(16)
+    network = build_network((32, 32, 1), 2, width=1 / 16, head="gap", dtype_policy="mixed_bfloat16")
+    history = fit(
+        network, images, labels, np.arange(16), seed=0, epochs=1, batch_size=8, optimizer=make_optimizer("adam", 1e-3)
+    )
+    assert np.isfinite(history[0]["loss"])
+    assert keras.backend.standardize_dtype(network.output.dtype) == "float32"
