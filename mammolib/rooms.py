@@ -193,7 +193,7 @@ class Room:
 
 
 def input_key(path: Path, outputs: Path) -> str:
-    """Name an input without the machine's folders: from the profile's folder, else the project's, else the bare name."""
+    """Name an input without the machine's folders: from the profile's folder, the project's, or by its bare name."""
     for base in (outputs, project_root()):
         if path.is_relative_to(base):
             return path.relative_to(base).as_posix()

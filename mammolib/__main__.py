@@ -1,0 +1,53 @@
+"""The command line: `python -m mammolib run PROFILE` and `python -m mammolib report PROFILE`."""
+
+import argparse
+import signal
+import sys
+
+from mammolib import rooms, runner
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the two commands; argparse itself exits 2 for anything else."""
+    parser = argparse.ArgumentParser(prog="python -m mammolib", description="Run the study, or print what it found.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the notebooks of a profile, in order")
+    run.add_argument("profile", help="a folder of params/")
+    run.add_argument("--from", dest="start", metavar="NN_name", help="start here; earlier rooms must be unchanged")
+    run.add_argument("-p", dest="overrides", action="append", default=[], metavar="NN_name.parameter=value")
+    run.add_argument("--outputs", metavar="DIR", help="write here (default outputs/PROFILE; from the project's folder)")
+    report = commands.add_parser("report", help="print the result table of a profile")
+    report.add_argument("profile")
+    report.add_argument("--outputs", metavar="DIR", help="where the profile was run (default outputs/PROFILE)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return 0, 1 (a notebook failed), 2 (bad input) or 130 (interrupted)."""
+    chosen = build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that no kernel or partial file stays
+    project = rooms.project_root()
+    try:
+        if chosen.command == "run":
+            return runner.run(project, chosen.profile, chosen.start, chosen.overrides, chosen.outputs)
+        return print_report(chosen.profile, chosen.outputs)
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-written was left under a final name", file=sys.stderr)
+        return 130
+
+
+def print_report(profile: str, outputs: str | None) -> int:
+    """Print the result table, line by line."""
+    from mammolib import report
+
+    try:
+        lines = report.result_lines(profile, rooms.resolve(outputs or f"outputs/{profile}"))
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

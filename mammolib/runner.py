@@ -1,0 +1,301 @@
+"""Run a profile: its notebooks in order, headless, through papermill.
+
+Everything a user can get wrong is checked before anything runs. A notebook has passed only when papermill raised
+nothing *and* the JSON of its last cell is there: papermill calls a notebook finished whose kernel was killed, or
+whose cell called `sys.exit(0)`.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from mammolib import parameters, rooms
+
+# TensorFlow's start-up lines bypass Python's stderr; without the capture they stay out of the executed copy.
+KERNEL_ARGUMENTS = ["--IPKernelApp.capture_fd_output=False", "--HistoryManager.enabled=False"]
+
+
+class NotebookFailedError(Exception):
+    """A notebook did not finish; the text is one line with notebook, cell and error."""
+
+
+def profiles(project: Path) -> list[str]:
+    """Return the profiles that exist: the folders of params/ with a YAML file in them."""
+    return sorted({path.parent.name for path in (project / "params").glob("*/*.yaml")})
+
+
+def plan(project: Path, profile: str, overrides: list[str], outputs: str | None) -> dict[str, dict[str, Any]]:
+    """Return the parameters to inject, by notebook in order; nothing is run or written.
+
+    Parameters
+    ----------
+    overrides
+        Texts of the form `NN_name.parameter=value`; the value is read as YAML.
+    outputs
+        The folder to write to; None for outputs/<profile>. Relative paths start at the project's folder.
+
+    Raises
+    ------
+    ValueError
+        One line a problem; all of them together.
+    """
+    if profile not in profiles(project):
+        raise ValueError(f"no profile is called {profile!r}; there are {', '.join(profiles(project)) or 'none'}")
+    planned, problems, declared = {}, [], {}
+    for file in sorted((project / "params" / profile).iterdir()):
+        shown, notebook = file.relative_to(project), project / "notebooks" / f"{file.stem}.ipynb"
+        if file.suffix != ".yaml" or not notebook.is_file():
+            problems.append(f"{shown}: only NN_name.yaml of a notebook is allowed here; there are {_stems(notebook)}")
+            continue
+        try:
+            declared[file.stem] = parameters.declared_parameters(notebook)
+            planned[file.stem] = parameters.read_parameter_file(file)
+        except ValueError as error:
+            problems.append(str(error).replace(f"{project}/", ""))
+            continue
+        problems += parameters.problems_with(planned[file.stem], declared[file.stem], str(shown))
+        if "outputs" in planned[file.stem]:
+            problems.append(f"{shown}: outputs is set by the runner; use --outputs")
+    problems += _apply(overrides, planned, declared)
+    problems += writable_problems(rooms.resolve(outputs or f"outputs/{profile}"))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return {name: {"outputs": outputs or f"outputs/{profile}", **values} for name, values in planned.items()}
+
+
+def _stems(notebook: Path) -> str:
+    return ", ".join(sorted(path.stem for path in notebook.parent.glob("*.ipynb"))) or "none"
+
+
+def _apply(overrides: list[str], planned: dict, declared: dict) -> list[str]:
+    """Put `-p` values into the plan; return the problems."""
+    problems = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        name, dot, parameter = key.strip().partition(".")
+        if not (equals and dot and parameter):
+            problems.append(f"-p {text}: allowed is NN_name.parameter=value")
+        elif name not in declared:
+            problems.append(f"-p {text}: {name} is not run here; allowed are {', '.join(declared)}")
+        elif parameter == "outputs":
+            problems.append(f"-p {text}: outputs is set by the runner; use --outputs")
+        else:
+            try:
+                new = {parameter: yaml.safe_load(value)}
+            except yaml.YAMLError as error:
+                problems.append(f"-p {text}: not valid YAML ({' '.join(str(error).split())})")
+                continue
+            problems += parameters.problems_with(new, declared[name], f"-p {text}")
+            planned.setdefault(name, {}).update(new)
+    return problems
+
+
+def writable_problems(folder: Path) -> list[str]:
+    """Try to write in a folder (made here when missing); return the problem, if any."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return []
+    except OSError as error:
+        return [f"{folder}: cannot be written ({error.strerror}); give another folder with --outputs"]
+
+
+def earlier_problems(outputs: Path, names: list[str]) -> list[str]:
+    """Check what `--from` builds on: each earlier notebook's JSON, its files, and the inputs that it read."""
+    problems = []
+    for name in names:
+        try:
+            facts = rooms.read_result(outputs / f"{name}.json")["provenance"]
+        except (FileNotFoundError, ValueError) as error:
+            problems.append(str(error))
+            continue
+        expected = {outputs / name / file: digest for file, digest in facts["files"].items()}
+        for key, digest in facts["inputs"].items():
+            if not key.startswith("(outside)"):
+                inside = outputs / key
+                expected[inside if inside.exists() else rooms.resolve(key)] = digest
+        for path, digest in expected.items():
+            if not path.exists():
+                problems.append(f"{path}: missing since {name} ran; run from {name} again")
+            elif rooms.file_sha256(path) != digest:
+                problems.append(f"{path}: changed since {name} ran; run from {name} again")
+    return problems
+
+
+def run(project: Path, profile: str, start: str | None, overrides: list[str], outputs: str | None) -> int:
+    """Run a profile and return the exit status: 0, 1 (a notebook failed), 2 (bad input: nothing was run)."""
+    try:
+        planned = plan(project, profile, overrides, outputs)
+        names = list(planned)
+        if start is not None and start not in names:
+            raise ValueError(f"--from {start}: not in profile {profile}; allowed are {', '.join(names)}")
+        folder = rooms.resolve(next(iter(planned.values()))["outputs"])
+        first = names.index(start) if start else 0
+        if problems := earlier_problems(folder, names[:first]):
+            raise ValueError("\n".join(problems))
+    except ValueError as error:
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return 2
+    for name in names[first:]:
+        remove_stale(folder, name)
+    begun = time.monotonic()
+    for number, name in enumerate(names[first:], start=1):
+        print(f"[{number}/{len(names) - first}] {name} ...", flush=True)
+        clock = time.monotonic()
+        try:
+            noise = run_notebook(project, profile, name, planned[name], folder)
+        except NotebookFailedError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        kept_out = f"; {noise} lines of stderr kept out of the copy" if noise else ""
+        print(f"[{number}/{len(names) - first}] {name}: {time.monotonic() - clock:.0f} s{kept_out}", flush=True)
+    print(f"{profile}: {time.monotonic() - begun:.0f} s. To read:")
+    for name in names[first:]:
+        print(f"  {shown(folder / f'{name}.ipynb', project)}")
+    return 0
+
+
+def shown(path: Path, project: Path) -> Path:
+    """Return a path as a reader in the project's folder would type it."""
+    return path.relative_to(project) if path.is_relative_to(project) else path
+
+
+def remove_stale(folder: Path, name: str) -> None:
+    """Remove executed copy, JSON and failed copy of a run before; the room's own files stay (a key, a checkpoint)."""
+    for ending in (".ipynb", ".json", ".failed.ipynb"):
+        (folder / f"{name}{ending}").unlink(missing_ok=True)
+
+
+def run_notebook(project: Path, profile: str, name: str, values: dict[str, Any], folder: Path) -> int:
+    """Execute one notebook into a partial file and rename it when its JSON has appeared.
+
+    Returns the number of stderr lines that were kept out of the copy; raises NotebookFailedError otherwise. An
+    interrupt leaves nothing under a final name.
+    """
+    partial, result = folder / f".{name}.partial.ipynb", folder / f"{name}.json"
+    partial.unlink(missing_ok=True)
+    try:
+        error = execute(project, profile, name, values, partial) or result_problem(result)
+    except BaseException:  # interrupted or terminated
+        partial.unlink(missing_ok=True)
+        result.unlink(missing_ok=True)
+        raise
+    if error is None:
+        noise = tidy(partial)
+        partial.replace(folder / f"{name}.ipynb")
+        return noise
+    result.unlink(missing_ok=True)
+    where = f"{name}, {describe_stop(partial)}"
+    if partial.exists():
+        failed = partial.replace(folder / f"{name}.failed.ipynb")
+        error += f" (kept: {shown(failed, project)})"
+    raise NotebookFailedError(f"{where}: {error}")
+
+
+def result_problem(result: Path) -> str | None:
+    """Return what is wrong with the JSON that a notebook's last cell writes, None where it is there and complete."""
+    try:
+        rooms.read_result(result)
+    except (FileNotFoundError, ValueError):
+        return "ended before its last cell wrote its JSON (sys.exit in a cell, or no room.finish?)"
+    return None
+
+
+def execute(project: Path, profile: str, name: str, values: dict[str, Any], partial: Path) -> str | None:
+    """Call papermill; return None, or the error in one line. A kernel that never started is tried once more."""
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of every `str | None` parameter as unknown
+    for attempt in (1, 2):
+        try:
+            with kernel_environment(project, profile):
+                execute_notebook(
+                    project / "notebooks" / f"{name}.ipynb",
+                    partial,
+                    parameters=values,
+                    kernel_name="python3",  # a name in the notebook's metadata may be missing elsewhere
+                    language="python",
+                    cwd=project,
+                    progress_bar=False,
+                    stdout_file=sys.stdout,
+                    stderr_file=sys.stderr,
+                    extra_arguments=KERNEL_ARGUMENTS,
+                )
+            return None
+        except PapermillExecutionError as error:
+            return f"{error.ename}: {one_line(error.evalue)}"
+        except Exception as error:  # papermill lets those of nbclient, zmq and jupyter_client through
+            if attempt == 2 or was_started(partial):
+                hint = " (killed, out of memory?)" if "Dead" in type(error).__name__ else ""
+                return f"{type(error).__name__}: {one_line(str(error))}{hint}"
+            print(f"the kernel did not start ({one_line(str(error))}); trying once more", file=sys.stderr)
+    return None
+
+
+@contextmanager
+def kernel_environment(project: Path, profile: str) -> Iterator[None]:
+    """Set what a kernel inherits (papermill offers no other way), and put everything back."""
+    before = dict(os.environ)
+    os.environ |= {"MAMMOLIB_PROJECT": str(project), "MAMMOLIB_PROFILE": profile}
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    os.environ.pop("MPLBACKEND", None)  # any other than the kernel's own would leave the figures out
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
+
+
+def one_line(text: str) -> str:
+    """Join a text to one line of at most 400 characters."""
+    return " ".join(text.split())[:400]
+
+
+def code_cells(notebook: Path) -> list:
+    """Return the code cells of a partial copy, none where it was never written."""
+    if not notebook.exists():
+        return []
+    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+
+
+def was_started(notebook: Path) -> bool:
+    """Tell whether any cell was reached."""
+    return any(cell.metadata.get("papermill", {}).get("start_time") for cell in code_cells(notebook))
+
+
+def describe_stop(notebook: Path) -> str:
+    """Name the cell where a run stopped: the last one that was reached."""
+    reached = [cell for cell in code_cells(notebook) if cell.execution_count is not None or cell.outputs]
+    if not reached:
+        return "before its first cell"
+    return f"cell {reached[-1].get('id', '?')} [{reached[-1].execution_count}]"
+
+
+def tidy(notebook: Path) -> int:
+    """Take stderr, folders and clock times out of an executed copy, in place; return the stderr lines taken out."""
+    content = nbformat.read(notebook, as_version=4)
+    noise = 0
+    for cell in content.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell["id"] = "injected-parameters"  # papermill draws a new one each time
+        if cell.cell_type == "code":
+            texts = [output.text for output in cell.outputs if output.get("name") == "stderr"]
+            noise += sum(len("".join(text).splitlines()) for text in texts)
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    kept = ("parameters", "duration", "version")
+    content.metadata["papermill"] = {key: content.metadata["papermill"][key] for key in kept}
+    nbformat.write(content, notebook)
+    return noise

@@ -1,0 +1,139 @@
+"""The parameters cell, the YAML files, and the one check that both go through."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mammolib import parameters
+
+ROOT = Path(__file__).parents[1]
+YAMLS = sorted((ROOT / "params").glob("*/*.yaml"))
+GOOD = """
+epochs: int = 3  # passes
+learning_rate: float = 1e-5
+clip: str = "global"
+weights: str | None = None
+classes: list[str] = ["a", "b"]
+shares: list[float] = [0.5, 1]
+names: dict[str, int] = {"a": 1}
+flip: bool = True
+"""
+
+
+def notebook(folder: Path, source: str, name: str = "01_x") -> Path:
+    """Write a notebook that holds one parameters cell."""
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": source.splitlines(keepends=True)}
+    path = folder / f"{name}.ipynb"
+    path.write_text(json.dumps({"cells": [cell]}))
+    return path
+
+
+def test_declared_parameters_keep_annotation_and_default(tmp_path):
+    declared = parameters.declared_parameters(notebook(tmp_path, GOOD))
+    assert declared["weights"] == ("str | None", None)
+    assert declared["learning_rate"] == ("float", 1e-5)
+    assert list(declared)[:2] == ["epochs", "learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("epochs = 3", "only `name: type = literal`"),
+        ("epochs: int", "only `name: type = literal`"),
+        ("import os", "only `name: type = literal`"),
+        ("x: tuple = (1, 2)", "annotated tuple"),
+        ("x: list = []", "annotated list"),
+        ("x: str = str(1)", "no literal"),
+        ("x: int = True", "True is bool"),
+        ("x: float = 'a'", "'a' is str, allowed is float"),
+    ],
+)
+def test_a_cell_that_breaks_the_law_is_named(tmp_path, line, words):
+    with pytest.raises(ValueError, match=r"01_x\.ipynb, parameters cell, line 1") as caught:
+        parameters.declared_parameters(notebook(tmp_path, line))
+    assert words in str(caught.value)
+
+
+def test_exactly_one_tagged_cell_is_allowed(tmp_path):
+    path = tmp_path / "01_x.ipynb"
+    path.write_text(json.dumps({"cells": []}))
+    with pytest.raises(ValueError, match="0 cells tagged"):
+        parameters.declared_parameters(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "fits"),
+    [
+        (1, "float", True),
+        (True, "int", False),
+        (True, "float", False),
+        (1, "bool", False),
+        (1.0, "int", False),
+        (float("nan"), "float", False),
+        (None, "str | None", True),
+        (None, "str", False),
+        ([1, 2.5], "list[float]", True),
+        ([1, 2.5], "list[int]", False),
+        (["a", None], "list[str | None]", True),
+        ({"a": [1]}, "dict[str, list[int]]", True),
+        ({1: 1}, "dict[str, int]", False),
+        ("ab", "list[str]", False),
+    ],
+)
+def test_matches(value, annotation, fits):
+    assert parameters.matches(value, annotation) is fits
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("epoch: 3", "no parameter is called 'epoch' (value 3); the nearest is epochs"),
+        ("epochs: many", "epochs = 'many' is str, allowed is int"),
+        ("learning_rate: 1e-4", "to YAML this is text: write 1.0e-4"),
+        ("learning_rate: 1.5e4", "to YAML this is text: write 1.5e+4"),
+        ("learning_rate: '0.1'", "drop the quotes: 0.1"),
+        ("clip: NO", "YAML reads a bare yes, no, on or off as true or false"),
+        ("clip: 3", "quote it"),
+        ("flip: 1", "flip = 1 is int, allowed is bool"),
+        ("classes: a", "allowed is list[str]"),
+    ],
+)
+def test_a_wrong_key_or_value_names_file_key_value_and_cure(tmp_path, text, words):
+    file = tmp_path / "01_x.yaml"
+    file.write_text(text)
+    declared = parameters.declared_parameters(notebook(tmp_path, GOOD))
+    (problem,) = parameters.problems_with(parameters.read_parameter_file(file), declared, "params/p/01_x.yaml")
+    assert problem.startswith("params/p/01_x.yaml: ")
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: [1", "not valid YAML"), ("- a\n- b", "holds a list"), ("a: 1\nb: 2\na: 3", "a stands there twice")],
+)
+def test_a_bad_file_is_named(tmp_path, text, words):
+    file = tmp_path / "01_x.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"01_x\.yaml") as caught:
+        parameters.read_parameter_file(file)
+    assert words in str(caught.value)
+
+
+def test_an_empty_file_means_the_defaults(tmp_path):
+    file = tmp_path / "01_x.yaml"
+    file.write_text("# nothing differs\n")
+    assert parameters.read_parameter_file(file) == {}
+
+
+@pytest.mark.parametrize("file", YAMLS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_shipped_file_fits_its_notebook(file):
+    path = ROOT / "notebooks" / f"{file.stem}.ipynb"
+    if not path.exists():
+        pytest.fail(f"{file}: no notebook {path.name}")
+    declared = parameters.declared_parameters(path)
+    values = parameters.read_parameter_file(file)
+    assert parameters.problems_with(values, declared, file.name) == []
+    assert "outputs" not in values, "the runner sets outputs"
+    same = [name for name, value in values.items() if value == declared[name].default]
+    assert not same, "a file holds only what differs from the notebook's defaults"

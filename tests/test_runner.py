@@ -1,0 +1,199 @@
+"""The runner on a tiny project of its own, through real papermill and real kernels."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from mammolib import rooms, runner
+
+ROOT = Path(__file__).parents[1]
+PARAMETERS = 'outputs: str = "outputs/smoke"\nseed: int = 1\nmode: str = "pass"\nweights: str | None = None'
+SETUP = 'import os, signal, sys, time\nfrom mammolib.rooms import open_room\nroom = open_room("{name}", globals())'
+ACT = """
+print("working", mode, os.getpid(), flush=True)
+if mode == "raise":
+    raise ValueError("epochs = 0;\\nat least 1")
+if mode == "exit":
+    sys.exit(0)
+if mode == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if mode == "noise":
+    print("a warning", file=sys.stderr)
+if mode == "wait":
+    time.sleep(60)
+"""
+FIRST = 'with room.writing("a.csv") as partial:\n    partial.write_text(f"seed {seed}")'
+SECOND = 'print(room.read("01_first", "a.csv").read_text())'
+LAST = 'if mode != "silent":\n    room.finish({}, cohort={"kind": "public", "name": "none"})'
+
+
+def write_notebook(folder: Path, name: str, body: str) -> None:
+    sources = [PARAMETERS, SETUP.format(name=name), ACT, body, LAST]
+    book = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "a-name-missing-here", "display_name": "x"}})
+    book.cells = [nbformat.v4.new_code_cell(source, id=f"c{k}") for k, source in enumerate(sources)]
+    book.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(book, folder / f"{name}.ipynb")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params" / "tiny").mkdir(parents=True)
+    for name, body in (("01_first", FIRST), ("02_second", SECOND)):
+        write_notebook(tmp_path / "notebooks", name, body)
+        (tmp_path / "params" / "tiny" / f"{name}.yaml").write_text("seed: 5\n")
+    monkeypatch.setenv("MAMMOLIB_PROJECT", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    return tmp_path
+
+
+def run(project, *overrides, start=None, outputs=None, profile="tiny"):
+    return runner.run(project, profile, start, list(overrides), outputs)
+
+
+def left(project) -> set[str]:
+    """Return what stands in the profile's folder, rooms aside."""
+    return {path.name for path in (project / "outputs/tiny").iterdir() if path.is_file()}
+
+
+DONE = {"01_first.ipynb", "01_first.json", "02_second.ipynb", "02_second.json"}
+
+
+def test_a_profile_runs_in_order_and_its_copies_hold_no_stderr_and_no_folder(project, capfd):
+    environment = dict(os.environ)
+    assert run(project, "02_second.mode=noise") == 0
+    assert os.environ == environment
+    shown = capfd.readouterr()
+    assert shown.out.index("working pass") < shown.out.index("seed 5") < shown.out.index("To read:")
+    assert "1 lines of stderr kept out of the copy" in shown.out
+    assert "a warning" in shown.err
+    assert "unknown parameter" not in shown.err
+    assert left(project) == DONE
+    text = (project / "outputs/tiny/02_second.ipynb").read_text()
+    assert "a warning" not in text.replace('print(\\"a warning', "")
+    assert str(project) not in text
+    assert '"seed 5' in text
+    book = nbformat.reads(text, as_version=4)
+    assert [cell.execution_count for cell in book.cells if cell.cell_type == "code"] == [1, 2, 3, 4, 5, 6]
+    result = json.loads((project / "outputs/tiny/02_second.json").read_text())
+    assert result["profile"] == "tiny"
+    assert result["parameters"] == {"outputs": "outputs/tiny", "seed": 5, "mode": "noise", "weights": None}
+
+    # --from: everything fits, then a file of an earlier room is altered, then its JSON is gone
+    assert run(project, start="02_second") == 0
+    (project / "outputs/tiny/01_first/a.csv").write_text("seed 6")
+    assert run(project, start="02_second") == 2
+    assert "01_first/a.csv: changed since 01_first ran" in capfd.readouterr().err
+    assert left(project) == DONE, "a refused run removes nothing"
+    (project / "outputs/tiny/01_first.json").unlink()
+    assert run(project, start="02_second") == 2
+    assert "01_first has not finished here" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("raise", "02_second, cell c2 [4]: ValueError: epochs = 0; at least 1"),
+        ("exit", "02_second, cell c2 [4]: ended before its last cell wrote its JSON"),
+        ("kill", "02_second, cell c2"),
+        ("silent", "02_second, cell c4 [6]: ended before its last cell wrote its JSON"),
+    ],
+)
+def test_a_failure_is_kept_beside_and_named_in_one_line(project, capfd, mode, words):
+    stale = project / "outputs/tiny"
+    stale.mkdir(parents=True)
+    (stale / "02_second.json").write_text("{}")
+    (stale / "02_second.ipynb").write_text("{}")
+    assert run(project, f"02_second.mode={mode}") == 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert left(project) == {"01_first.ipynb", "01_first.json", "02_second.failed.ipynb"}
+
+
+def test_all_bad_input_is_reported_together_and_nothing_runs(project, capfd):
+    (project / "params/tiny/01_first.yaml").write_text("sed: 5\nmode: NO\noutputs: here\n")
+    (project / "params/tiny/03_third.yaml").touch()
+    blocked = project / "file"
+    blocked.touch()
+    wrong = ["02_second.seed=many", "04_none.seed=1", "seed=1", "02_second.mode=[1", "02_second.outputs=x"]
+    assert run(project, *wrong, outputs=str(blocked / "inside")) == 2
+    errors = capfd.readouterr().err.splitlines()
+    expected = [
+        "params/tiny/01_first.yaml: no parameter is called 'sed' (value 5); the nearest is seed",
+        "params/tiny/01_first.yaml: mode = False is bool, allowed is str",
+        "params/tiny/01_first.yaml: outputs is set by the runner",
+        "params/tiny/03_third.yaml: only NN_name.yaml of a notebook is allowed here; there are 01_first, 02_second",
+        "-p 02_second.seed=many: seed = 'many' is str, allowed is int",
+        "-p 04_none.seed=1: 04_none is not run here; allowed are 01_first, 02_second",
+        "-p seed=1: allowed is NN_name.parameter=value",
+        "-p 02_second.mode=[1: not valid YAML",
+        "-p 02_second.outputs=x: outputs is set by the runner",
+        f"{blocked}/inside: cannot be written",
+    ]
+    assert len(errors) == len(expected)
+    for error, words in zip(errors, expected, strict=True):
+        assert words in error
+    assert not (project / "outputs").exists()
+
+
+def test_unknown_profile_and_start_list_what_there_is(project, capfd):
+    assert run(project, profile="tinny") == 2
+    assert "no profile is called 'tinny'; there are tiny" in capfd.readouterr().err
+    assert run(project, profile="../params/tiny") == 2
+    assert run(project, start="02_secnod") == 2
+    assert "allowed are 01_first, 02_second" in capfd.readouterr().err
+
+
+def test_a_kernel_that_does_not_start_is_tried_once_more(project, capfd, monkeypatch):
+    import papermill
+
+    real, calls = papermill.execute_notebook, []
+
+    def collide_once(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("Address already in use")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", collide_once)
+    assert runner.execute(project, "tiny", "01_first", {"outputs": "outputs/tiny"}, project / "copy.ipynb") is None
+    assert len(calls) == 2
+    assert "trying once more" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing_under_a_final_name_and_no_kernel(project, sent, status):
+    command = [sys.executable, "-m", "mammolib", "run", "tiny", "-p", "02_second.mode=wait", "--outputs", "elsewhere"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (line := process.stdout.readline()).startswith("working wait"):  # streamed while it runs
+        assert process.poll() is None
+    process.send_signal(sent)
+    begun = time.monotonic()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == status, errors
+    assert time.monotonic() - begun < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(line.split()[-1]), 0)  # asks whether the kernel lives
+    assert {path.name for path in (project / "elsewhere").iterdir()} == {
+        "01_first",
+        "01_first.ipynb",
+        "01_first.json",
+        "02_second",
+    }
+    assert rooms.read_result(project / "elsewhere/01_first.json")["profile"] == "tiny"
+
+
+def test_the_command_line_refuses_what_it_does_not_know(project):
+    done = subprocess.run([sys.executable, "-m", "mammolib", "run"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "profile" in done.stderr
