@@ -148,9 +148,9 @@ class Room:
             return {"kind": "synthetic", "name": "phantoms"}
         return self.earlier("01_data_curation")["cohort"]
 
-    def banner(self) -> str:
-        """Return the line that stands above every result: what kind of images the numbers are about."""
-        cohort = self.cohort
+    def banner(self, cohort: dict[str, str] | None = None) -> str:
+        """Return the line that stands above every result: what kind of images it is about (01 passes `cohort`)."""
+        cohort = cohort or self.cohort
         return {
             "synthetic": f"SYNTHETIC phantoms ({cohort['name']}): drawn, not patients; these numbers test the pipeline "
             "and say nothing about any patient.",
