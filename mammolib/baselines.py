@@ -1,0 +1,144 @@
+"""What scores without looking at the image: the numbers that a network has to beat."""
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from mammolib.bootstrap import accuracy_difference, evaluate
+
+WORDS = ["Manufacturer", "ViewPosition", "ImageLaterality"]
+NUMBERS = ["pixel_spacing_mm", "rows", "columns", "breast_area_mm2"]
+SHOWN = ["accuracy", "balanced_accuracy", "mean_one_vs_rest_accuracy", "macro_auc", "kappa"]
+
+
+def constant_answers(table: pd.DataFrame, classes: list[str], majority: str) -> dict:
+    """Majority, always-no and chance on the counts of a predictions table.
+
+    They need no interval: given the counts of the classes, they are arithmetic.
+
+    Parameters
+    ----------
+    table
+        `label` of each image evaluated.
+    majority
+        The commonest class of the development part.
+
+    Returns
+    -------
+    `majority` (always that class), `always_no` (each one-vs-rest question answered with no: its mean accuracy is
+    1 - 1/k whatever the counts), `chance` (all classes equally often, in expectation).
+    """
+    k = len(classes)
+    share = table["label"].value_counts(normalize=True).reindex(classes, fill_value=0.0)
+    always, guess = float(share[majority]), 1 / k
+    return {
+        "majority": {
+            "class": majority,
+            "accuracy": always,
+            "balanced_accuracy": 1 / int((share > 0).sum()) if always else 0.0,
+            "mean_one_vs_rest_accuracy": 1 - 2 * (1 - always) / k,
+        },
+        "always_no": {
+            "mean_one_vs_rest_accuracy": float((1 - share).mean()),
+            "one_vs_rest": {name: float(1 - share[name]) for name in classes},
+        },
+        "chance": {
+            "accuracy": guess,
+            "balanced_accuracy": guess,
+            "mean_one_vs_rest_accuracy": 1 - 2 * (1 - guess) / k,
+            "macro_auc": 0.5,
+            "kappa": 0.0,
+        },
+    }
+
+
+def header_columns(development: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Header columns, words and numbers, that the development part has and that differ between its images."""
+    useful = [name for name in WORDS + NUMBERS if name in development and development[name].nunique() > 1]
+    return [name for name in useful if name in WORDS], [name for name in useful if name in NUMBERS]
+
+
+def header_model(words: list[str], numbers: list[str]):
+    """Multinomial logistic regression on one-hot words and standardised numbers; an unknown word counts as none."""
+    return make_pipeline(
+        make_column_transformer(
+            (OneHotEncoder(handle_unknown="ignore"), words),
+            (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
+        ),
+        LogisticRegression(max_iter=2000),
+    )
+
+
+def header_only(cohort: pd.DataFrame, evaluated: pd.DataFrame, classes: list[str], seed: int) -> pd.DataFrame | None:
+    """Predictions from headers and sizes alone, for the same images as `evaluated`.
+
+    Fitted on the development part; images of the development part are predicted out of fold, by patient. A network
+    that does not beat it has learnt the archive.
+
+    Parameters
+    ----------
+    cohort
+        cohort.csv: `image_id, patient, label, split` and columns among `WORDS` and `NUMBERS`.
+    evaluated
+        Predictions table, all rows of the test part or all of the development part.
+    seed
+        Of the folds.
+
+    Returns
+    -------
+    A predictions table in the order of `evaluated`; None where no header column differs, or one class stands alone.
+    """
+    development = cohort[cohort["split"] == "development"].reset_index(drop=True)
+    words, numbers = header_columns(development)
+    per_class = development.groupby("label")["patient"].nunique()
+    if not words + numbers or len(per_class) < 2 or per_class.min() < 2:
+        return None
+    cohort = cohort.set_index("image_id", drop=False)
+    cohort[words] = cohort[words].fillna("").astype(object)
+    target = cohort.loc[evaluated["image_id"]]
+    fitted = cohort.loc[development["image_id"]]
+    table = evaluated[["image_id", "patient", "split", "label"]].reset_index(drop=True).assign(fold=-1)
+    values = np.zeros((len(target), len(classes)))
+    parts = [(fitted, np.arange(len(target)))]
+    if (target["split"] == "development").any():
+        folds = StratifiedGroupKFold(min(5, per_class.min()), shuffle=True, random_state=seed)
+        split = folds.split(fitted, fitted["label"], fitted["patient"])
+        held_out = [(fitted.iloc[train], fitted["image_id"].iloc[test]) for train, test in split]
+        parts = [(train, np.flatnonzero(target["image_id"].isin(ids))) for train, ids in held_out]
+    for number, (train, rows) in enumerate(parts):
+        if len(rows) == 0:
+            continue
+        model = header_model(words, numbers).fit(train[words + numbers], train["label"])
+        columns = [classes.index(name) for name in model.classes_]
+        values[np.ix_(rows, columns)] = model.predict_proba(target.iloc[rows][words + numbers])
+        table.loc[rows, "fold"] = number if len(parts) > 1 else -1
+    table[[f"p_{name}" for name in classes]] = values
+    return table
+
+
+def all_baselines(
+    predictions: pd.DataFrame, cohort: pd.DataFrame | None, classes: list[str], ordered: bool, draws: int, seed: int
+) -> dict:
+    """Every baseline for the `baselines` of 03's JSON.
+
+    `cohort` None (only predictions.csv was kept): the majority is that of the evaluated images themselves, and the
+    header-only model is left out; a `note` says so.
+    """
+    known = predictions if cohort is None else cohort[cohort["split"] == "development"]
+    majority = known["label"].value_counts().reindex(classes, fill_value=0).idxmax()
+    found = constant_answers(predictions, classes, majority)
+    headers = None if cohort is None else header_only(cohort, predictions, classes, seed)
+    if headers is None:
+        why = "no cohort.csv" if cohort is None else "no header column differs between images"
+        return found | {"header_only": {"note": f"not fitted: {why}"}}
+    results = evaluate(headers, classes, ordered, draws, seed)
+    found["header_only"] = {name: results[name] for name in SHOWN}
+    words, numbers = header_columns(cohort[cohort["split"] == "development"])
+    found["header_only"]["columns"] = words + numbers
+    found["header_only"]["network_minus_headers"] = accuracy_difference(predictions, headers, classes, draws, seed)
+    return found

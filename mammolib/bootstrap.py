@@ -1,0 +1,203 @@
+"""Intervals that respect patients: resample patients, not images, within the classes.
+
+Views of a patient are not independent, so a patient is drawn with all its images. Drawing within classes keeps the
+class mix near that of the data: the intervals are conditional on it.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from mammolib.metrics import (
+    PER_CLASS,
+    confusion_counts,
+    confusion_metrics,
+    image_scores,
+    one_vs_rest_auc,
+    predicted_class,
+)
+from mammolib.predictions import as_arrays, check_predictions
+
+LIMITS = {"kappa": (-1.0, 1.0), "brier": (0.0, 2.0), "log_loss": (0.0, np.inf)}  # all others: 0 to 1
+CELLS = 2_000_000  # draws x images held at once: 16 MB a float64 array
+
+
+def patient_strata(truth: np.ndarray, patient: np.ndarray) -> np.ndarray:
+    """Class `(patients,) int` that a patient is drawn within: that of most of its images, the first of equals."""
+    counts = np.zeros((patient.max() + 1, truth.max() + 1))
+    np.add.at(counts, (patient, truth), 1)
+    return counts.argmax(axis=1)
+
+
+def patient_weights(strata: np.ndarray, draws: int, seed: int, images: int = 0) -> Iterator[np.ndarray]:
+    """How often each patient is drawn, in blocks `(some draws, patients)` that fit into memory.
+
+    Each draw takes, within each stratum, as many patients as it has, with replacement.
+    """
+    generator = np.random.default_rng(seed)
+    block = max(1, CELLS // max(images, len(strata)))
+    for start in range(0, draws, block):
+        weights = np.zeros((min(block, draws - start), len(strata)))
+        for stratum in np.unique(strata):
+            members = np.flatnonzero(strata == stratum)
+            weights[:, members] = generator.multinomial(
+                len(members), np.full(len(members), 1 / len(members)), size=len(weights)
+            )
+        yield weights
+
+
+def wilson(share: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share in [0, 1]; `n` may be an effective number. Wilson 1927, JASA 22:209."""
+    z = norm.ppf(0.5 + level / 2)
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def estimate(
+    value: float,
+    drawn: np.ndarray,
+    n: int,
+    patients: int,
+    limits: tuple[float, float] = (0.0, 1.0),
+    effective: float | None = None,
+) -> dict:
+    """Value with its 95 % percentile interval over the draws.
+
+    Where all draws agree (no error at all, one patient) or more than 5 % of them are undefined, the bootstrap has
+    nothing to say: then Wilson's interval on the effective number, the patients behind the value.
+
+    Parameters
+    ----------
+    value
+        Of the whole table; NaN = not estimable.
+    drawn
+        `(draws,)` values of the resampled tables, NaN where undefined.
+    n, patients
+        Images and patients behind the value.
+    limits
+        Smallest and largest value that the metric can take.
+    effective
+        Number for Wilson's interval; default: `patients`.
+
+    Returns
+    -------
+    `{"value", "low", "high", "n", "patients"}`, and a `note` where the interval is Wilson's or nothing can be said.
+    """
+    found = {"value": None, "low": None, "high": None, "n": int(n), "patients": int(patients)}
+    if np.isnan(value):
+        return found | {"note": "not estimable: no case"}
+    found["value"] = round(float(value), 6)
+    defined = drawn[~np.isnan(drawn)]
+    low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (value, value)
+    if high - low < 1e-9 or len(defined) < 0.95 * len(drawn):
+        bottom, top = limits
+        if not np.isfinite(top):
+            return found | {"note": "interval not estimable: all draws agree"}
+        effective = max(1.0, effective or patients)
+        low, high = (bottom + (top - bottom) * end for end in wilson((value - bottom) / (top - bottom), effective))
+        found["note"] = f"Wilson interval on {effective:g} patients"
+    # a percentile interval can miss the value itself by a little where patients are few
+    return found | {"low": round(float(min(low, value)), 6), "high": round(float(max(high, value)), 6)}
+
+
+def _draw_all(truth: np.ndarray, probabilities: np.ndarray, patient: np.ndarray, ordered: bool) -> dict:
+    """The functions of patient weights that give every metric: `name -> (weights, weights by image) -> values`."""
+    confusion = confusion_counts(truth, predicted_class(probabilities), patient, probabilities.shape[1])
+    sums = {name: np.bincount(patient, score) for name, score in image_scores(truth, probabilities).items()}
+    images = np.bincount(patient).astype(float)
+
+    def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        found = confusion_metrics(np.tensordot(weights, confusion, axes=1), ordered)
+        found["class_auc"] = one_vs_rest_auc(truth, probabilities, weights[:, patient])
+        found["macro_auc"] = found["class_auc"].mean(axis=1)  # NaN where a class has no case
+        return found | {name: weights @ total / (weights @ images) for name, total in sums.items()}
+
+    return metrics
+
+
+def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int, seed: int) -> dict:
+    """Every metric of a predictions table as an estimate.
+
+    Parameters
+    ----------
+    table
+        As `mammolib.predictions.read_predictions` gives it.
+    classes
+        In the order of the probabilities.
+    ordered
+        Quadratic weights for kappa.
+    draws, seed
+        Of the patient bootstrap; 2,000 draws or more.
+
+    Returns
+    -------
+    `n_images, n_patients, correct` (numbers), `accuracy, balanced_accuracy, macro_f1, kappa, macro_auc,
+    mean_one_vs_rest_accuracy, brier, log_loss` (estimates) and `one_vs_rest` `{class: {metric: estimate}}`.
+    """
+    check_predictions(table, classes)
+    if draws < 100:
+        raise ValueError(f"bootstrap_draws is {draws}; an interval needs at least 100, better 2000")
+    truth, probabilities, patient = as_arrays(table, classes)
+    predicted, patients = predicted_class(probabilities), patient.max() + 1
+    metrics = _draw_all(truth, probabilities, patient, ordered)
+    whole = {name: values[0] for name, values in metrics(np.ones((1, patients))).items()}
+    blocks = [metrics(w) for w in patient_weights(patient_strata(truth, patient), draws, seed, len(table))]
+    drawn = {name: np.concatenate([block[name] for block in blocks]) for name in whole}
+
+    def count(chosen: np.ndarray) -> int:
+        return len(np.unique(patient[chosen]))
+
+    smallest = [min(count(truth == c), count(truth != c)) for c in range(len(classes))]
+    results = {"n_images": len(table), "n_patients": int(patients), "correct": int((predicted == truth).sum())}
+    for name in [name for name in whole if not name.startswith("class_")]:
+        effective = min(smallest) if name == "macro_auc" else patients
+        limits = LIMITS.get(name, (0.0, 1.0))
+        results[name] = estimate(whole[name], drawn[name], len(table), patients, limits, effective)
+    results["one_vs_rest"] = {}
+    for c, label in enumerate(classes):
+        everyone = np.ones(len(table), dtype=bool)
+        behind = {"sensitivity": truth == c, "specificity": truth != c, "ppv": predicted == c}
+        results["one_vs_rest"][label] = {
+            name: estimate(
+                whole[f"class_{name}"][c],
+                drawn[f"class_{name}"][:, c],
+                behind.get(name, everyone).sum(),
+                count(behind.get(name, everyone)),
+                effective=smallest[c] if name == "auc" else None,
+            )
+            for name in PER_CLASS
+        }
+    return results
+
+
+def accuracy_difference(first: pd.DataFrame, second: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
+    """Accuracy of `first` minus that of `second` on the same images: paired, patients resampled.
+
+    Raises
+    ------
+    ValueError
+        When the two tables do not hold the same images with the same patients and labels.
+    """
+    check_predictions(first, classes, "first predictions")
+    check_predictions(second, classes, "second predictions")
+    keys = ["image_id", "patient", "label"]
+    second = second.set_index("image_id").reindex(first["image_id"]).reset_index()
+    if len(second) != len(first) or not (first[keys].astype(object) == second[keys].astype(object)).all(axis=None):
+        raise ValueError(
+            "compare_with: the two predictions.csv hold other images, patients or labels; same ones are needed"
+        )
+    truth, probabilities, patient = as_arrays(first, classes)
+    other = as_arrays(second, classes)[1]
+    gain = (predicted_class(probabilities) == truth).astype(float) - (predicted_class(other) == truth)
+    sums, images = np.bincount(patient, gain), np.bincount(patient).astype(float)
+    blocks = patient_weights(patient_strata(truth, patient), draws, seed)
+    drawn = np.concatenate([weights @ sums / (weights @ images) for weights in blocks])
+    value, patients = gain.mean(), len(sums)
+    found = estimate(value, drawn, len(first), patients, (-1.0, 1.0))
+    if "note" in found:  # every patient changed alike, mostly: none did. Wilson on those that would have
+        half = wilson(0.0, patients)[1]
+        found |= {"low": round(max(-1.0, value - half), 6), "high": round(min(1.0, value + half), 6)}
+    return found

@@ -1,0 +1,186 @@
+"""The paper's numbers and claims against ours: one verdict each, from a closed list, by a rule fixed before the run.
+
+params/claims.csv holds a row a claim: the metric (a dotted path into a notebook's results), the rule, the published
+value with its n, and the margin. Nothing here is ever called reproduced.
+
+Rules: `difference` = published number against ours, both with their errors, against the margin; `above` = our
+estimate against the value; `shown` = ours is printed and can't be judged, for the row's reason.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammolib.bootstrap import wilson
+
+VERDICTS = [
+    "compatible",
+    "incompatible",
+    "inconclusive",
+    "set by calibration",
+    "method check",
+    "not resolvable",
+    "not testable here",
+]
+COLUMNS = ["claim", "notebook", "metric", "rule", "published", "value", "n", "effective_n", "margin", "classes"]
+COLUMNS += ["reason", "source"]
+RULES = ["difference", "above", "shown"]
+RANKS = {"lowest": 0.0, "middle": 0.5, "highest": 1.0}
+
+
+def read_claims(path: str | Path) -> pd.DataFrame:
+    """Read the claims file; a line naming file, row, column and value says what is wrong with it."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such claims file")
+    claims = pd.read_csv(path)
+    if missing := [name for name in COLUMNS if name not in claims]:
+        raise ValueError(f"{path}: column(s) {', '.join(missing)} missing; needed are {', '.join(COLUMNS)}")
+    text = ["claim", "notebook", "metric", "rule", "published", "classes", "reason", "source"]
+    claims[text] = claims[text].astype(object).where(claims[text].notna(), "")
+    for row in claims.itertuples():
+        if row.metric and row.rule not in RULES:
+            raise ValueError(f"{path}: claim {row.claim!r}, rule {row.rule!r}; allowed are {', '.join(RULES)}")
+        if row.rule == "difference" and not (
+            0 < row.value < 1 and row.n > 0 and row.effective_n > 0 and row.margin > 0
+        ):
+            raise ValueError(f"{path}: claim {row.claim!r} needs value in (0, 1), n, effective_n and margin above 0")
+        if not row.metric and not row.reason:
+            raise ValueError(f"{path}: claim {row.claim!r} has no metric and no reason why it can't be tested")
+    return claims
+
+
+def find(results: dict, path: str) -> tuple[object, str]:
+    """Follow a dotted path into results: the estimate (or None) and the names that ranks stood for.
+
+    `lowest`, `middle` and `highest` choose among entries by the value that the rest of the path leads to.
+    """
+    step, _, rest = path.partition(".")
+    if not step:
+        return results, ""
+    if not isinstance(results, dict):
+        return None, ""
+    if step not in RANKS:
+        return find(results[step], rest) if step in results else (None, "")
+    leaves = [(find(entry, rest)[0], name) for name, entry in results.items() if isinstance(entry, dict)]
+    known = [(leaf, name) for leaf, name in leaves if _numbers(leaf) is not None]
+    if not known:
+        return (leaves[0][0] if leaves else None), ""
+    known.sort(key=lambda pair: _numbers(pair[0])[0])
+    return known[round(RANKS[step] * (len(known) - 1))]
+
+
+def _numbers(leaf: object) -> tuple[float, float, float] | None:
+    """Value, low and high of an estimate; None where it is not estimable."""
+    if not isinstance(leaf, dict) or any(leaf.get(key) is None for key in ("value", "low", "high")):
+        return None
+    return leaf["value"], leaf["low"], leaf["high"]
+
+
+def _words(leaf: object) -> str:
+    """What an estimate without numbers says for itself (its note, or the leaf where it is text)."""
+    return leaf if isinstance(leaf, str) else str(leaf.get("note", "")) if isinstance(leaf, dict) else ""
+
+
+def shown(leaf: object, name: str = "") -> str:
+    """An estimate as text, `0.473 [0.39, 0.56]`, with the entry it belongs to; "-" where there is none."""
+    if (numbers := _numbers(leaf)) is None:
+        return _words(leaf) or "-"
+    text = "{:.3f} [{:.2f}, {:.2f}]".format(*numbers)
+    return f"{text} ({name.replace('_', ' ')})" if name else text
+
+
+def difference_of_shares(
+    ours: tuple[float, float, float], published: float, effective_n: float
+) -> tuple[float, float, float]:
+    """Ours minus published with a 95 % interval from both sides' intervals.
+
+    The published side has Wilson's interval. The two are joined as Newcombe does (1998, Statist. Med. 17:873).
+    """
+    value, low, high = ours
+    other_low, other_high = wilson(published, effective_n)
+    gap = value - published
+    return (
+        gap,
+        gap - float(np.hypot(value - low, other_high - published)),
+        gap + float(np.hypot(high - value, published - other_low)),
+    )
+
+
+def verdict_of_difference(difference: tuple[float, float, float], margin: float) -> tuple[str, str]:
+    """Compatible: the interval lies within the margin. Incompatible: it lies beyond. Else inconclusive."""
+    gap, low, high = difference
+    why = f"difference {gap:+.2f} [{low:+.2f}, {high:+.2f}], margin {margin:g}"
+    if -margin <= low and high <= margin:
+        return "compatible", why
+    return ("incompatible" if low > margin or high < -margin else "inconclusive"), why
+
+
+def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, str, str]:
+    """Ours as text, the verdict of `VERDICTS` and its reason, for one row of the claims file.
+
+    Parameters
+    ----------
+    row
+        Named tuple with the columns of the claims file.
+    results
+        The notebook's results; the classes are the keys of `one_vs_rest` or of `zones`.
+    cohort
+        `{"kind": "synthetic" | "public" | "hospital", "name": str}`.
+    calibrated
+        True where the phantoms' difficulty was set so that the accuracy comes out as published.
+    """
+    if not row.metric:
+        return "-", "not testable here", row.reason
+    classes = list(results.get("one_vs_rest") or results.get("zones") or {})
+    wanted = row.classes.split()
+    if wanted and set(classes) != set(wanted):
+        return "-", "not testable here", f"other labels: {', '.join(classes) or 'none'}"
+    leaf, name = find(results, row.metric)
+    numbers, text = _numbers(leaf), shown(leaf, name)
+    if "not resolvable" in _words(leaf):
+        return text, "not resolvable", "the zone is thinner than a cell of the map"
+    if cohort["kind"] == "synthetic":
+        return (text, *_on_phantoms(row, numbers, calibrated))
+    if cohort["kind"] not in ("public", "hospital"):
+        raise ValueError(f"cohort kind is {cohort['kind']!r}; allowed are synthetic, public, hospital")
+    if row.rule == "shown":
+        return text, "not testable here", row.reason
+    if numbers is None:
+        return text, "not testable here", _words(leaf) or f"no {row.metric} in the results"
+    if row.rule == "difference":
+        return (text, *verdict_of_difference(difference_of_shares(numbers, row.value, row.effective_n), row.margin))
+    return (text, *_against(numbers, row.value))
+
+
+def _against(numbers: tuple[float, float, float], value: float) -> tuple[str, str]:
+    """Verdict on an estimate that is claimed to lie above a value."""
+    _, low, high = numbers
+    why = f"interval {low:.2f} to {high:.2f} against {value:g}"
+    return "compatible" if low > value else "incompatible" if high < value else "inconclusive", why
+
+
+def _on_phantoms(row, numbers: tuple[float, float, float] | None, calibrated: bool) -> tuple[str, str]:
+    """Verdicts that drawn images allow: their difficulty was set, their signs were drawn."""
+    if row.rule == "difference" and calibrated:
+        return "set by calibration", "the phantoms' difficulty was set so; set, not found"
+    if row.rule == "difference":
+        return "not testable here", "phantoms: their difficulty was chosen, it tells nothing about patients"
+    if row.rule == "shown" or numbers is None:
+        return "method check", "the sign was drawn there; " + (row.reason or "the map gives no number")
+    found = {"compatible": "the map finds it", "incompatible": "the map misses it", "inconclusive": "undecided"}
+    answer, why = _against(numbers, row.value)
+    return "method check", f"the sign was drawn there; {found[answer]}: {why}"
+
+
+def paper_table(claims: pd.DataFrame, results: dict, cohort: dict, notebook: str, calibrated: bool) -> pd.DataFrame:
+    """Paper against ours: `claim, published, ours, verdict, reason`, all text, one row a claim of this notebook.
+
+    See `verdict` for the arguments; `notebook` is a name such as "03_evaluation".
+    """
+    rows = []
+    for row in claims[claims["notebook"] == notebook].itertuples():
+        ours, answer, reason = verdict(row, results, cohort, calibrated)
+        rows.append({"claim": row.claim, "published": row.published, "ours": ours, "verdict": answer, "reason": reason})
+    return pd.DataFrame(rows, columns=["claim", "published", "ours", "verdict", "reason"])

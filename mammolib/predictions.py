@@ -1,0 +1,152 @@
+"""predictions.csv: one row an image, the probability of each class by a model that did not train on that image."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+FIXED = ["image_id", "patient", "split", "fold", "label"]
+
+
+def read_predictions(path: str | Path, classes: list[str]) -> pd.DataFrame:
+    """Read and check a predictions.csv.
+
+    Parameters
+    ----------
+    path
+        Table with `image_id, patient, split, fold, label` and one `p_<class>` in [0, 1] for each class.
+    classes
+        The classes, in their order.
+
+    Returns
+    -------
+    The table; ids and labels as text, `fold` as a whole number (-1 = mean over the models).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        One line that names the file, the column or image, the value and what is allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such predictions file")
+    text = dict.fromkeys(["image_id", "patient", "split", "label"], "string")
+    table = pd.read_csv(path, dtype=text)
+    if "fold" in table:
+        table["fold"] = table["fold"].fillna(-1).astype(int)
+    check_predictions(table, classes, str(path))
+    return table
+
+
+def check_predictions(table: pd.DataFrame, classes: list[str], where: str = "predictions") -> None:
+    """Raise ValueError, naming `where`, when the table can't be evaluated."""
+    wanted = [*FIXED, *(f"p_{name}" for name in classes)]
+    if missing := [column for column in wanted if column not in table]:
+        raise ValueError(f"{where}: column(s) {', '.join(missing)} missing; needed are {', '.join(wanted)}")
+    if unknown := [column for column in table if column.startswith("p_") and column not in wanted]:
+        raise ValueError(f"{where}: column {unknown[0]} belongs to no class; the classes are {', '.join(classes)}")
+    if table.empty:
+        raise ValueError(f"{where}: no rows; at least two patients are needed")
+    if table[FIXED].isna().any(axis=None):
+        raise ValueError(
+            f"{where}: column {table[FIXED].isna().any().idxmax()} has empty cells; every row needs a value"
+        )
+    if table["image_id"].duplicated().any():
+        raise ValueError(
+            f"{where}: image_id {table['image_id'][table['image_id'].duplicated()].iloc[0]} stands there twice"
+        )
+    if not (known := table["label"].isin(classes)).all():
+        raise ValueError(f"{where}: label {table['label'][~known].iloc[0]!r} unknown; allowed are {', '.join(classes)}")
+    probabilities = table[[f"p_{name}" for name in classes]]
+    try:
+        values = probabilities.to_numpy(float)
+    except ValueError as error:
+        raise ValueError(f"{where}: a probability is no number ({error})") from error
+    bad = ~((values >= 0) & (values <= 1)).all(axis=1) | ~(np.abs(values.sum(axis=1) - 1) <= 1e-3)  # ~: NaN is bad too
+    if bad.any():
+        raise ValueError(
+            f"{where}: probabilities of image {table['image_id'][bad].iloc[0]} are {values[bad][0].tolist()}; "
+            "each must lie in [0, 1] and a row must sum to 1"
+        )
+    if table["patient"].nunique() < 2:
+        raise ValueError(f"{where}: one patient only; intervals by patient need at least two")
+
+
+def same_cohort(predictions: pd.DataFrame, cohort: pd.DataFrame, where: str = "predictions") -> None:
+    """Raise ValueError when a predicted image is not in the cohort, or has another patient or label there."""
+    joined = predictions[["image_id", "patient", "label"]].merge(
+        cohort[["image_id", "patient", "label"]], on="image_id", how="left", suffixes=("", "_cohort")
+    )
+    same = (joined["patient"] == joined["patient_cohort"]) & (joined["label"] == joined["label_cohort"])
+    if not (same := same.fillna(False).astype(bool)).all():
+        raise ValueError(
+            f"{where}: image {joined['image_id'][~same].iloc[0]} is not in cohort.csv with this patient and label; "
+            "these are predictions of another cohort"
+        )
+
+
+def as_arrays(table: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth `(n,) int`, probabilities `(n, classes) float64` and patient `(n,) int`, numbered from 0."""
+    truth = pd.Categorical(table["label"], categories=classes).codes.astype(int)
+    probabilities = table[[f"p_{name}" for name in classes]].to_numpy(float)
+    return truth, probabilities, pd.factorize(table["patient"])[0]
+
+
+def predict_cohort(
+    models: dict[int, Path],
+    cohort: pd.DataFrame,
+    folds: pd.DataFrame,
+    images_development: Path,
+    images_test: Path,
+    classes: list[str],
+    batch_size: int = 16,
+) -> pd.DataFrame:
+    """Predict each image by the models that did not train on it.
+
+    With a test part: the mean of all models' softmax outputs (the public code's sum, divided by the number of
+    models) on the test part. Without: model k on fold k of the development part, out of fold.
+
+    Parameters
+    ----------
+    models
+        `{fold: .keras file}`; a single model is fold 0, as in folds.csv.
+    cohort
+        cohort.csv: `image_id, patient, label, split`, rows in the order of the arrays within each split.
+    folds
+        folds.csv: `image_id, fold`; -1 = in no validation part.
+    images_development, images_test
+        `.npy`, `(n, height, width) uint16`; the one that is not predicted is not opened.
+    """
+    rows = cohort[cohort["split"] == "test"]
+    testing = not rows.empty
+    file = images_test if testing else images_development
+    rows = (rows if testing else cohort[cohort["split"] == "development"]).reset_index(drop=True)
+    images = np.load(file, mmap_mode="r")
+    if len(images) != len(rows):
+        raise ValueError(f"{Path(file).name}: {len(images)} images, but cohort.csv has {len(rows)} rows of that part")
+    fold = rows["image_id"].map(folds.set_index("image_id")["fold"]).fillna(-1).to_numpy(int)
+    total, seen_by = np.zeros((len(rows), len(classes))), np.zeros((len(rows), 1))
+    for number, path in models.items():
+        chosen = np.arange(len(rows)) if testing else np.flatnonzero(fold == number)
+        if len(chosen):
+            total[chosen] += _predict(path, images[chosen], batch_size)
+            seen_by[chosen] += 1
+    held_out = seen_by[:, 0] > 0
+    if not held_out.any():
+        raise ValueError("cohort.csv has no test part and folds.csv no held-out fold: there is nothing to evaluate")
+    probabilities = total[held_out] / seen_by[held_out]
+    table = rows.loc[held_out, ["image_id", "patient"]].copy()
+    table["split"] = "test" if testing else "out_of_fold"
+    table["fold"] = -1 if testing else fold[held_out]
+    table["label"] = rows.loc[held_out, "label"]
+    table[[f"p_{name}" for name in classes]] = probabilities / probabilities.sum(axis=1, keepdims=True)
+    return table.reset_index(drop=True)
+
+
+def _predict(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
+    # here, not above: evaluating saved predictions needs no TensorFlow
+    import keras
+
+    from mammolib.training import predict
+
+    return predict(keras.saving.load_model(path, compile=False, safe_mode=True), images, batch_size)

@@ -1,0 +1,165 @@
+"""Verdicts: the closed list, the rule of both errors, and phantoms on which nothing is ever reproduced."""
+
+import itertools
+
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from mammolib import claims
+from mammolib.rooms import project_root
+
+FILE = project_root() / "params" / "claims.csv"
+CLASSES = ["tubule_forming", "solid", "scirrhous"]
+ZONES = ["core", "margin", "surroundings", "remote", "outside"]
+
+
+def estimate(value, half=0.05):
+    return {"value": value, "low": value - half, "high": value + half, "n": 131, "patients": 66}
+
+
+def evaluation(accuracy=0.473, half=0.05, classes=CLASSES):
+    ovr = 1 - 2 * (1 - accuracy) / 3
+    return {
+        "accuracy": estimate(accuracy, half),
+        "mean_one_vs_rest_accuracy": estimate(ovr, half),
+        "one_vs_rest": {
+            name: {"accuracy": estimate(ovr + step, half)}
+            for name, step in zip(classes, (0.05, -0.04, -0.01), strict=True)
+        },
+    }
+
+
+def explanation(enrichment=1.5, classes=CLASSES):
+    return {"zones": {c: {z: {"energy": 0.2, "enrichment": estimate(enrichment)} for z in ZONES} for c in classes}}
+
+
+def table(results, kind, notebook="03_evaluation", calibrated=False):
+    return claims.paper_table(claims.read_claims(FILE), results, {"kind": kind, "name": "test"}, notebook, calibrated)
+
+
+def answers(*arguments, **named):
+    return table(*arguments, **named).set_index("claim")["verdict"]
+
+
+def test_the_shipped_numbers_are_the_published_ones():
+    shipped = claims.read_claims(FILE).set_index("claim")
+    assert shipped.loc["3-class accuracy", "value"] == pytest.approx(62 / 131, abs=1e-6)
+    triple = shipped.loc[[f"{rank} one-vs-rest accuracy" for rank in ("lowest", "middle", "highest")], "value"]
+    assert triple.tolist() == pytest.approx([80 / 131, 83 / 131, 92 / 131], abs=1e-6)
+    assert shipped.loc["mean one-vs-rest accuracy", "value"] == pytest.approx(triple.mean(), abs=1e-6)
+    assert len(shipped[shipped["notebook"] == "04_explainability"]) == 4
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_on_phantoms_nothing_is_ever_reproduced(calibrated):
+    allowed = {"set by calibration", "method check", "not resolvable", "not testable here"}
+    for accuracy, half in itertools.product((0.1, 0.333, 0.473, 0.9), (0.001, 0.1)):
+        found = table(evaluation(accuracy, half), "synthetic", calibrated=calibrated)
+        assert set(found["verdict"]) <= allowed
+        expected = "set by calibration" if calibrated else "not testable here"
+        assert found["verdict"].iloc[0] == expected
+        assert not found.astype(str).apply(lambda column: column.str.contains("reproduced")).any(axis=None)
+    for enrichment in (0.1, 1.0, 5.0):
+        zones = table(explanation(enrichment), "synthetic", "04_explainability", calibrated)
+        assert set(zones["verdict"]) <= allowed
+        assert (zones["verdict"].iloc[:3] == "method check").all()
+    assert "the map finds it" in zones["reason"].iloc[0]
+
+
+def test_other_labels_are_not_testable_here():
+    other = ["fatty", "glandular", "dense"]
+    for kind in ("public", "hospital", "synthetic"):
+        found = table(evaluation(classes=other), kind)
+        assert set(found["verdict"]) == {"not testable here"}
+        assert found["reason"].iloc[0] == "other labels: fatty, glandular, dense"
+        zones = table(explanation(classes=other), kind, "04_explainability")
+        assert set(zones["verdict"]) == {"not testable here"}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "half", "expected"),
+    [
+        (0.473, 0.02, "compatible"),  # the paper's side alone is +-0.10
+        (0.473, 0.10, "inconclusive"),  # 131 images against 131: +-0.14
+        (0.40, 0.05, "inconclusive"),
+        (0.90, 0.05, "incompatible"),
+        (0.10, 0.05, "incompatible"),
+    ],
+)
+def test_hospital_accuracy_is_judged_by_both_errors(accuracy, half, expected):
+    found = table(evaluation(accuracy, half), "hospital")
+    assert found["verdict"].iloc[0] == expected
+    assert "margin 0.14" in found["reason"].iloc[0]
+    assert set(found["verdict"]) <= set(claims.VERDICTS)
+
+
+def test_a_model_at_chance_is_never_called_compatible():
+    for half in (0.001, 0.02, 0.05, 0.1):
+        assert answers(evaluation(1 / 3, half), "hospital")["3-class accuracy"] != "compatible"
+
+
+def test_difference_equals_newcombes_method_10():
+    """Newcombe 1998, table II: 56/70 against 48/80 gives 0.2 [0.0524, 0.3339]."""
+    ends = binomtest(56, 70).proportion_ci(method="wilson")
+    found = claims.difference_of_shares((0.8, ends.low, ends.high), 0.6, 80)
+    assert found == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_zone_claims_on_hospital_data():
+    verdicts = answers(explanation(1.5), "hospital", "04_explainability").tolist()
+    assert verdicts == ["compatible", "compatible", "not testable here", "not testable here"]
+    assert answers(explanation(0.8), "hospital", "04_explainability").iloc[0] == "incompatible"
+    assert answers(explanation(1.02), "hospital", "04_explainability").iloc[0] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "leaf", ["not resolvable", {"value": None, "low": None, "high": None, "note": "not resolvable"}]
+)
+@pytest.mark.parametrize("kind", ["synthetic", "hospital"])
+def test_a_zone_thinner_than_a_cell_is_not_resolvable(leaf, kind):
+    results = explanation()
+    results["zones"]["solid"]["margin"]["enrichment"] = leaf
+    assert answers(results, kind, "04_explainability").iloc[1] == "not resolvable"
+
+
+def test_ranks_choose_among_classes_and_say_which():
+    found = table(evaluation(), "hospital").set_index("claim")["ours"]
+    assert found["lowest one-vs-rest accuracy"].endswith("(solid)")
+    assert found["middle one-vs-rest accuracy"].endswith("(scirrhous)")
+    assert found["highest one-vs-rest accuracy"].endswith("(tubule forming)")
+    assert claims.find({"a": {"b": 3}}, "a.b") == (3, "")
+    assert claims.find({"a": {"b": 3}}, "a.c.d") == (None, "")
+    empty = {"value": None, "low": None, "high": None, "note": "not estimable: no case"}
+    assert claims.shown(empty) == "not estimable: no case"
+
+
+def test_missing_estimates_are_not_testable():
+    results = evaluation()
+    results["accuracy"] = {"value": None, "low": None, "high": None, "note": "not estimable: no case"}
+    found = table(results, "hospital").iloc[0]
+    assert (found["verdict"], found["reason"]) == ("not testable here", "not estimable: no case")
+    with pytest.raises(ValueError, match="cohort kind is 'films'"):
+        table(evaluation(), "films")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("rule", "equal", "rule 'equal'; allowed are difference"),
+        ("margin", -1, "margin above 0"),
+        ("metric", "", "no reason"),
+    ],
+)
+def test_bad_claims_files_are_named(tmp_path, column, value, says):
+    shipped = pd.read_csv(FILE)
+    shipped[column] = shipped[column].astype(object)
+    shipped.loc[0, column] = value
+    shipped.to_csv(tmp_path / "claims.csv", index=False)
+    with pytest.raises(ValueError, match=says):
+        claims.read_claims(tmp_path / "claims.csv")
+    shipped.drop(columns=column).to_csv(tmp_path / "claims.csv", index=False)
+    with pytest.raises(ValueError, match=f"column.* {column} missing"):
+        claims.read_claims(tmp_path / "claims.csv")
+    with pytest.raises(FileNotFoundError, match="no such claims file"):
+        claims.read_claims(tmp_path / "none.csv")

@@ -1,0 +1,171 @@
+"""Metrics against scikit-learn and by hand; predictions.csv checked line by line."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as oracle
+
+from mammolib import metrics
+from mammolib.predictions import check_predictions, predict_cohort, read_predictions, same_cohort
+
+
+def made_up(n=200, classes=3, skill=1.0, seed=0):
+    """Truth, probabilities and integer weights; `skill` 0 is a model at chance."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, n)
+    scores = np.exp(rng.normal(size=(n, classes)).round(1) + skill * np.eye(classes)[truth])
+    return truth, scores / scores.sum(1, keepdims=True), rng.integers(0, 4, n).astype(float)
+
+
+def weighted_confusion(truth, predicted, weights, k):
+    matrix = np.zeros((k, k))
+    np.add.at(matrix, (truth, predicted), weights)
+    return matrix
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_every_metric_equals_scikit_learn_with_weights(k, ordered):
+    truth, probabilities, weights = made_up(classes=k, seed=k)
+    predicted = metrics.predicted_class(probabilities)
+    found = metrics.confusion_metrics(weighted_confusion(truth, predicted, weights, k)[None], ordered)
+    w = {"sample_weight": weights}
+    assert found["accuracy"][0] == pytest.approx(oracle.accuracy_score(truth, predicted, **w))
+    assert found["balanced_accuracy"][0] == pytest.approx(oracle.balanced_accuracy_score(truth, predicted, **w))
+    assert found["macro_f1"][0] == pytest.approx(oracle.f1_score(truth, predicted, average="macro", **w))
+    kappa = oracle.cohen_kappa_score(truth, predicted, weights="quadratic" if ordered else None, **w)
+    assert found["kappa"][0] == pytest.approx(kappa)
+    areas = metrics.one_vs_rest_auc(truth, probabilities, np.stack([weights, np.ones_like(weights)]))
+    for c in range(k):
+        is_class, says = truth == c, predicted == c
+        assert found["class_accuracy"][0, c] == pytest.approx(oracle.accuracy_score(is_class, says, **w))
+        assert found["class_sensitivity"][0, c] == pytest.approx(oracle.recall_score(is_class, says, **w))
+        assert found["class_specificity"][0, c] == pytest.approx(oracle.recall_score(~is_class, ~says, **w))
+        assert found["class_ppv"][0, c] == pytest.approx(oracle.precision_score(is_class, says, **w))
+        assert areas[0, c] == pytest.approx(oracle.roc_auc_score(is_class, probabilities[:, c], **w))
+        assert areas[1, c] == pytest.approx(oracle.roc_auc_score(is_class, probabilities[:, c]))
+    assert found["mean_one_vs_rest_accuracy"][0] == pytest.approx(1 - 2 * (1 - found["accuracy"][0]) / k)
+
+
+def test_by_hand():
+    found = metrics.confusion_metrics(np.array([[3.0, 1, 0], [1, 2, 1], [0, 2, 2]]))
+    assert found["accuracy"] == pytest.approx(7 / 12)
+    assert found["class_accuracy"] == pytest.approx([10 / 12, 7 / 12, 9 / 12])
+    assert found["class_ppv"] == pytest.approx([3 / 4, 2 / 5, 2 / 3])
+    assert found["kappa"] == pytest.approx((7 / 12 - 4 * 12 / 144) / (1 - 4 * 12 / 144))
+
+
+def test_the_published_triple_fits_62_of_131():
+    assert pytest.approx((80 + 83 + 92) / 131 / 3) == 1 - 2 * (1 - 62 / 131) / 3
+
+
+def test_a_model_at_chance_shows_none_of_it():
+    truth, probabilities, _ = made_up(n=6000, skill=0.0)
+    found = metrics.confusion_metrics(weighted_confusion(truth, metrics.predicted_class(probabilities), 1.0, 3))
+    assert found["accuracy"] == pytest.approx(1 / 3, abs=0.02)  # 3 standard errors of 6,000 are 0.018
+    assert found["kappa"] == pytest.approx(0, abs=0.03)
+    assert metrics.one_vs_rest_auc(truth, probabilities).mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_missing_and_unpredicted_classes_are_not_estimable():
+    found = metrics.confusion_metrics(np.array([[3.0, 1, 0], [2, 2, 0], [0, 0, 0]]))
+    assert np.isnan(found["class_sensitivity"][2])
+    assert np.isnan(found["class_ppv"][2])
+    assert found["balanced_accuracy"] == pytest.approx((0.75 + 0.5) / 2)
+    assert np.isnan(metrics.one_vs_rest_auc(np.array([0, 0]), np.array([[0.6, 0.4], [0.5, 0.5]]))).all()
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_image_scores_average_to_scikit_learns(k):
+    truth, probabilities, _ = made_up(classes=k)
+    whole = metrics.calibration(truth, probabilities, seed=1)
+    scores = metrics.image_scores(truth, probabilities)
+    assert scores["brier"].mean() == pytest.approx(whole["brier"])
+    assert scores["log_loss"].mean() == pytest.approx(whole["log_loss"])
+
+
+def test_calibration_error_by_hand_and_its_floor():
+    bins = np.array([0, 0, 1, 1])
+    error = metrics.calibration_error(np.array([0.5, 0.7, 0.8, 1.0]), np.array([0, 1, 1, 1]), bins)
+    assert error == pytest.approx((2 * 0.1 + 2 * 0.1) / 4)
+    confidence = np.random.default_rng(0).uniform(1 / 3, 1, 5000)
+    rest = (1 - confidence) / 2
+    probabilities = np.stack([confidence, rest, rest], axis=1)
+    rng = np.random.default_rng(1)
+    calibrated = np.where(rng.random(5000) < confidence, 0, 1)
+    good = metrics.calibration(calibrated, probabilities, seed=2)
+    assert good["ece"] < 2.5 * good["ece_if_perfect"]
+    always_wrong = metrics.calibration(np.ones(5000, int), probabilities, seed=2)
+    assert always_wrong["ece"] > 20 * always_wrong["ece_if_perfect"]
+    assert np.bincount(metrics.confidence_bins(probabilities[:131])).tolist() == [27, 26, 26, 26, 26]
+
+
+@pytest.fixture
+def table():
+    return pd.DataFrame(
+        {
+            "image_id": ["a1", "a2", "b1"],
+            "patient": ["a", "a", "b"],
+            "split": "test",
+            "fold": -1,
+            "label": ["x", "x", "y"],
+            "p_x": [0.7, 0.4, 0.2],
+            "p_y": [0.3, 0.6, 0.8],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "says"),
+    [
+        ("p_x", 0, 1.3, "a1 are"),
+        ("p_x", 1, float("nan"), "a2 are"),
+        ("p_y", 2, 0.1, "b1 are .*sum to 1"),
+        ("label", 0, "z", "label 'z' unknown; allowed are x, y"),
+        ("image_id", 1, "a1", "a1 stands there twice"),
+        ("patient", 2, "a", "one patient only"),
+        ("patient", 2, None, "column patient has empty cells"),
+    ],
+)
+def test_bad_predictions_are_named(table, tmp_path, column, row, value, says):
+    table.loc[row, column] = value
+    table.to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(ValueError, match=rf"p\.csv: .*{says}"):
+        read_predictions(tmp_path / "p.csv", ["x", "y"])
+
+
+def test_bad_columns_and_other_cohorts_are_named(table, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such predictions file"):
+        read_predictions(tmp_path / "none.csv", ["x", "y"])
+    with pytest.raises(ValueError, match="p_z missing"):
+        check_predictions(table, ["x", "y", "z"])
+    with pytest.raises(ValueError, match="p_y belongs to no class"):
+        check_predictions(table.assign(p_x=1.0), ["x"])
+    same_cohort(table, table)
+    with pytest.raises(ValueError, match=r"image b1 .*another cohort"):
+        same_cohort(table, table.assign(label=["x", "x", "x"]))
+
+
+def test_each_image_is_predicted_by_models_that_did_not_see_it(tmp_path, monkeypatch):
+    """Stand-in models return their own number; a real one is run by the smoke profile."""
+    outputs = {0: [0.9, 0.1], 1: [0.5, 0.5]}
+    monkeypatch.setattr(
+        "mammolib.predictions._predict", lambda path, images, _: np.tile(outputs[int(path)], (len(images), 1))
+    )
+    cohort = pd.DataFrame({"image_id": list("abcde"), "patient": list("11234"), "label": list("xxyxy")})
+    folds = pd.DataFrame({"image_id": list("abc"), "fold": [0, 0, 1]})
+    np.save(tmp_path / "three.npy", np.zeros((3, 2, 2), np.uint16))
+    np.save(tmp_path / "two.npy", np.zeros((2, 2, 2), np.uint16))
+    files, models, classes = (tmp_path / "three.npy", tmp_path / "two.npy"), {0: "0", 1: "1"}, ["x", "y"]
+    cohort["split"] = ["development"] * 3 + ["test"] * 2
+    tested = predict_cohort(models, cohort, folds, *files, classes)
+    assert tested["image_id"].tolist() == ["d", "e"]
+    assert tested["p_x"].tolist() == pytest.approx([0.7, 0.7])
+    development = cohort.iloc[:3]
+    held_out = predict_cohort(models, development, folds, *files, classes)
+    assert held_out["p_x"].tolist() == pytest.approx([0.9, 0.9, 0.5])
+    assert held_out["split"].unique().tolist() == ["out_of_fold"]
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        predict_cohort(models, development, folds.assign(fold=-1), *files, classes)
+    with pytest.raises(ValueError, match="3 images, but"):
+        predict_cohort(models, development.iloc[:2], folds, *files, classes)
