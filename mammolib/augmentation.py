@@ -1,7 +1,8 @@
 """Augmentation of a batch in one resampling: rotation, shift and flips, then multiplicative brightness.
 
-The report's ranges (rotation -0.1 to 0.1 rad, 10 % shift, 10 % brightness, vertical and horizontal flips) are the defaults.
-One Keras layer, so that it runs in the compiled step on any backend, is saved with a model that holds it, and does nothing at inference.
+The report's ranges (rotation -0.1 to 0.1 rad, 10 % shift, 10 % brightness, both flips) are the defaults. One Keras
+layer, so that it runs in the compiled step on any backend, is saved with a model that holds it, and does nothing at
+inference.
 """
 
 import keras

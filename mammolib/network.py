@@ -1,7 +1,7 @@
 """VGG-16 (Simonyan and Zisserman, arXiv 1409.1556, configuration D) as one flat functional Keras model.
 
-Layer names are those of ``keras.applications.VGG16`` (``block1_conv1`` ... ``block5_conv3``), so that maps and weights find their
-layer by name; the last two layers are always ``logits`` (linear) and ``probabilities`` (softmax).
+Layer names are those of ``keras.applications.VGG16`` (``block1_conv1`` ... ``block5_conv3``), so that maps and weights
+find their layer by name; the last two layers are always ``logits`` (linear) and ``probabilities`` (softmax).
 """
 
 from collections.abc import Sequence
@@ -144,9 +144,9 @@ def take_weights(network: keras.Model, weights: str) -> list[str]:
     Parameters
     ----------
     weights
-        ``imagenet`` (Keras' own file of VGG-16 without its top, looked for in ``~/.keras/models`` and fetched when it is not there)
-        or a path to a ``.keras`` model. RGB kernels of ``block1_conv1`` are summed for a one-channel network: grey in
-        all three channels gives the same sums.
+        ``imagenet`` (Keras' own file of VGG-16 without its top, looked for in ``~/.keras/models`` and fetched where it
+        is missing), a ``.keras`` model, or the ``.weights.h5`` of a VGG-16. RGB kernels of ``block1_conv1`` are summed
+        for a one-channel network: grey in all three channels gives the same sums.
 
     Returns
     -------
@@ -160,42 +160,58 @@ def take_weights(network: keras.Model, weights: str) -> list[str]:
     ValueError
         Another kind of file, or no convolution fits.
     """
-    source = source_network(weights)
-    taken = []
+    source, taken = stored_weights(weights), []
     for layer in network.layers:
-        given = [layer_of.get_weights() for layer_of in source.layers if layer_of.name == layer.name]
-        if not given or not layer.get_weights():
+        values = source.get(layer.name)
+        if not values:
             continue
-        values = given[0]
-        shapes = [variable.shape for variable in layer.get_weights()]
-        if values and values[0].ndim == 4 and values[0].shape[2] == 3 and shapes[0][2] == 1:
+        shapes = [value.shape for value in layer.get_weights()]
+        if values[0].ndim == 4 and values[0].shape[2] == 3 and shapes[0][2] == 1:
             values = [values[0].sum(axis=2, keepdims=True), *values[1:]]
         if [value.shape for value in values] == shapes:
             layer.set_weights(values)
             taken.append(layer.name)
-    if not any("conv" in name for name in taken):
-        raise ValueError(
-            f"weights: no convolution of {weights} has this network's names and shapes (width 1.0 has 64 to 512)"
-        )
+    if not any("_conv" in name for name in taken):
+        widths = f"{network.get_layer('block1_conv1').filters} channels in block1_conv1"
+        raise ValueError(f"weights: no convolution of {weights} fits this network ({widths}); see width")
     return taken
 
 
-def source_network(weights: str) -> keras.Model:
-    """Return the model that holds the weights to take (see `take_weights`)."""
+def stored_weights(weights: str) -> dict[str, list[np.ndarray]]:
+    """Return {layer name: its arrays} of what `take_weights` was given."""
     if weights == "imagenet":
         try:
-            return keras.applications.VGG16(include_top=False, weights="imagenet")
+            source = keras.applications.VGG16(include_top=False, weights="imagenet")
         except Exception as error:  # Keras raises a bare Exception where the download fails
-            folder = (
-                Path(keras.config.keras_home()) / "models" if hasattr(keras.config, "keras_home") else "~/.keras/models"
-            )
-            raise FileNotFoundError(f"weights: put {IMAGENET_FILE} (Keras' VGG-16) into {folder}: {error}") from error
+            raise FileNotFoundError(
+                f"weights: imagenet could not be fetched; put {IMAGENET_FILE} into ~/.keras/models ({error})"
+            ) from error
+        return {layer.name: layer.get_weights() for layer in source.layers}
     path = Path(weights)
-    if path.suffix != ".keras":
-        raise ValueError(f"weights: {weights!r}; allowed are null, imagenet or a path to a .keras file")
+    if not path.name.endswith((".keras", ".weights.h5")):
+        raise ValueError(f"weights: {weights!r}; allowed are null, imagenet, or a path to a .keras or .weights.h5 file")
     if not path.is_file():
         raise FileNotFoundError(f"weights: {weights} does not exist")
-    return keras.saving.load_model(path, compile=False)
+    if path.suffix == ".keras":
+        return {layer.name: layer.get_weights() for layer in keras.saving.load_model(path, compile=False).layers}
+    return convolutions_of_h5(path)
+
+
+def convolutions_of_h5(path: Path) -> dict[str, list[np.ndarray]]:
+    """Return VGG-16's 13 convolutions from a Keras 3 weights file, which numbers layers by kind and keeps no names."""
+    import h5py
+
+    names = [f"block{block}_conv{i}" for block, (_, count) in enumerate(BLOCKS, 1) for i in range(1, count + 1)]
+    with h5py.File(path) as opened:
+        stored = opened["layers"]
+        keys = ["conv2d", *(f"conv2d_{number}" for number in range(1, len(names)))]
+        missing = [key for key in keys if key not in stored]
+        if missing:
+            raise ValueError(f"weights: {path} holds no {missing[0]}; allowed is a VGG-16 with 13 convolutions")
+        return {
+            name: [np.asarray(stored[key]["vars"][index]) for index in ("0", "1")]
+            for name, key in zip(names, keys, strict=True)
+        }
 
 
 def layer_table(network: keras.Model) -> list[dict]:

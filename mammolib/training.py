@@ -1,7 +1,7 @@
 """Training: folds by patient, optimiser, and a loop whose order and randomness follow from (seed, epoch).
 
-Only Keras and NumPy, so that any Keras backend trains. Images stay (n, height, width) uint16, memory-mapped where the caller maps them,
-and become (batch, height, width, 1) float32 in [0, 1] a batch at a time.
+Only Keras and NumPy, so that any Keras backend trains. Images stay (n, height, width) uint16, memory-mapped where the
+caller maps them, and become (batch, height, width, 1) float32 in [0, 1] a batch at a time.
 """
 
 import time
@@ -154,7 +154,7 @@ def make_trainer(
 
     The network itself stays free of the augmentation layer, so that its file loads wherever Keras is.
     """
-    logits = keras.Model(network.inputs, network.get_layer("logits").output, name="to_logits")
+    logits = keras.Model(network.input, network.get_layer("logits").output, name="to_logits")
     image = keras.Input(network.input_shape[1:], name="image")
     trainer = keras.Model(image, logits(augmentation(image) if augmentation is not None else image), name="trainer")
     trainer.compile(
@@ -209,8 +209,8 @@ def fit(
     Returns
     -------
     list of dict
-        One row an epoch with the keys of `HISTORY`. Loss and accuracy are means over the epoch's augmented batches, while the
-        network was changing; the validation's are of the epoch's end, without augmentation.
+        One row an epoch with the keys of `HISTORY`. Loss and accuracy are means over the epoch's augmented batches,
+        while the network was changing; the validation's are of the epoch's end, without augmentation.
 
     Raises
     ------
@@ -289,12 +289,8 @@ def validate(
 
 def epoch_line(row: dict, epochs: int, seconds_left: float) -> str:
     """Return one plain line for the terminal: fold, epoch, losses, accuracies, seconds, time left."""
-    validation = (
-        ""
-        if np.isnan(row["validation_loss"])
-        else f"  validation loss {row['validation_loss']:.4f} accuracy {row['validation_accuracy']:.3f}"
-    )
-    return (
-        f"fold {row['fold']}  epoch {row['epoch']:3d}/{epochs}  loss {row['loss']:.4f} accuracy {row['accuracy']:.3f}{validation}"
-        f"  {row['seconds']:.1f} s  {seconds_left:.0f} s left"
-    )
+    parts = [f"fold {row['fold']}  epoch {row['epoch']:3d}/{epochs}"]
+    parts.append(f"loss {row['loss']:.4f} accuracy {row['accuracy']:.3f}")
+    if not np.isnan(row["validation_loss"]):
+        parts.append(f"validation loss {row['validation_loss']:.4f} accuracy {row['validation_accuracy']:.3f}")
+    return "  ".join([*parts, f"{row['seconds']:.1f} s", f"{seconds_left:.0f} s left"])

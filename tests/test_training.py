@@ -29,11 +29,10 @@ def separable(count: int = 48) -> tuple[np.ndarray, np.ndarray]:
 def train(images, labels, *, rows=None, validation_rows=None, seed=1, epochs=2, report=lambda line: None, **settings):
     make_deterministic(seed)
     network = build_network((32, 32, 1), 2, width=1 / 16, head="gap", initializer="he_normal", dropout=0.1, seed=seed)
-    history = fit(
-        network, images, labels, np.arange(len(labels)) if rows is None else rows, validation_rows, seed=seed, epochs=epochs, batch_size=8,
-        optimizer=make_optimizer("adam", **{"learning_rate": 3e-3, **settings}), augmentation=Augmentation(seed=seed), report=report,
-    )  # fmt: skip
-    return network, history
+    rows = np.arange(len(labels)) if rows is None else rows
+    optimizer = make_optimizer("adam", **{"learning_rate": 3e-3, **settings})
+    loop = {"seed": seed, "epochs": epochs, "batch_size": 8, "augmentation": Augmentation(seed=seed), "report": report}
+    return network, fit(network, images, labels, rows, validation_rows, optimizer=optimizer, **loop)
 
 
 def test_to_network_spans_zero_to_one():
