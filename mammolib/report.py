@@ -1,0 +1,187 @@
+"""The result tables that people read: the notebook's, the terminal's and the README's, all from 03's JSON."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+
+from mammolib.bootstrap import wilson
+from mammolib.claims import find, read_claims, shown
+from mammolib.plots import class_name
+from mammolib.rooms import project_root, read_result, resolve, writing
+
+NOTEBOOK = "03_evaluation"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+# What a reader sees -> where it stands in the results. A tuple: the ends of a range.
+ROWS = {
+    "accuracy": "accuracy",
+    "balanced accuracy": "balanced_accuracy",
+    "mean one-vs-rest accuracy": "mean_one_vs_rest_accuracy",
+    "one-vs-rest accuracies, range": ("one_vs_rest.lowest.accuracy", "one_vs_rest.highest.accuracy"),
+    "macro AUC": "macro_auc",
+    "Cohen's kappa": "kappa",
+    "baseline: always no, mean one-vs-rest": "baselines.always_no.mean_one_vs_rest_accuracy",
+    "baseline: majority, accuracy": "baselines.majority.accuracy",
+    "baseline: headers only, accuracy": "baselines.header_only.accuracy",
+}
+PROFILES = {
+    "demo": "phantoms (set, not found)",
+    "demo-best": "same phantoms, best recipe",
+    "control": "clear phantoms",
+    "mini-mias": "films (other task)",
+}
+
+
+def result_table(results: dict) -> pd.DataFrame:
+    """Every estimate of 03 as a row: `metric, class, value, low, high, n, patients, note`; class empty = all."""
+    rows = [{"metric": name, "class": ""} | leaf for name, leaf in results.items() if _is_estimate(leaf)]
+    for label, entries in results["one_vs_rest"].items():
+        rows += [{"metric": name, "class": label} | leaf for name, leaf in entries.items()]
+    columns = ["metric", "class", "value", "low", "high", "n", "patients", "note"]
+    return pd.DataFrame([{"note": ""} | row for row in rows])[columns]
+
+
+def _is_estimate(leaf: object) -> bool:
+    return isinstance(leaf, dict) and "low" in leaf
+
+
+def cell(results: dict | None, path: str | tuple[str, str]) -> str:
+    """One cell: an estimate as `0.473 [0.39, 0.56]`, a number as `0.667`, a range as `0.61 to 0.70`; "-" = none."""
+    if results is None:
+        return "-"
+    if isinstance(path, tuple):
+        ends = [find(results, end)[0] for end in path]
+        known = all(_is_estimate(end) and end["value"] is not None for end in ends)
+        return " to ".join(f"{end['value']:.2f}" for end in ends) if known else "-"
+    leaf, _ = find(results, path)
+    return f"{leaf:.3f}" if isinstance(leaf, (int, float)) else shown(leaf)
+
+
+def paper_results(claims: pd.DataFrame) -> dict:
+    """The published numbers in the form of our results, so that one table holds both.
+
+    Published is the accuracy, with Wilson's interval on its n; the others follow by arithmetic and have none. That
+    always answering no gives 1 - 1/k is true of any data.
+    """
+    numbers = claims[(claims["notebook"] == NOTEBOOK) & (claims["rule"] == "difference")].set_index("metric")
+    row = numbers.loc["accuracy"]
+    low, high = wilson(row["value"], row["n"])
+    classes = row["classes"].split()
+    one_vs_rest = {
+        f"class {rank}": {
+            "accuracy": {"value": numbers.loc[f"one_vs_rest.{rank}.accuracy", "value"], "low": 0, "high": 1}
+        }
+        for rank in ("lowest", "middle", "highest")
+    }
+    return {
+        "classes": classes,
+        "n_images": int(row["n"]),
+        "accuracy": {"value": row["value"], "low": low, "high": high},
+        "mean_one_vs_rest_accuracy": float(numbers.loc["mean_one_vs_rest_accuracy", "value"]),
+        "one_vs_rest": one_vs_rest,
+        "baselines": {"always_no": {"mean_one_vs_rest_accuracy": 1 - 1 / len(classes)}},
+    }
+
+
+def read_evaluation(project: Path, profile: str, committed: bool) -> dict | None:
+    """03's JSON of a profile, from the tree or as committed (git HEAD); None where it is not there."""
+    path = f"outputs/{profile}/{NOTEBOOK}.json"
+    if not committed:
+        return read_result(project / path) if (project / path).is_file() else None
+    try:
+        shown_by_git = subprocess.run(
+            ["git", "show", f"HEAD:./{path}"], cwd=project, capture_output=True, text=True, check=True, encoding="utf-8"
+        )
+    except (OSError, subprocess.CalledProcessError):  # no git, no repository, no commit, not committed
+        return None
+    return json.loads(shown_by_git.stdout)
+
+
+def result_lines(profile: str, outputs: Path) -> list[str]:
+    """The end of a run on the terminal: metric, paper, committed, this run, and the files to open.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Where 03 has not finished in `outputs`, or the claims file is missing.
+    """
+    outputs, project = Path(outputs), project_root()
+    run = read_result(outputs / f"{NOTEBOOK}.json")
+    before = read_evaluation(project, profile, committed=True)
+    paper = paper_results(read_claims(resolve(run["parameters"].get("claims") or "params/claims.csv")))
+    results, cohort = run["results"], run["cohort"]
+    same_task = set(results["one_vs_rest"]) == set(paper["classes"])
+    columns = [paper if same_task else None, before and before["results"], results]
+    rows = [["metric", "paper", "committed", "this run"]]
+    rows += [[name, *(cell(column, path) for column in columns)] for name, path in ROWS.items()]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    classes = ", ".join(class_name(name) for name in results["one_vs_rest"])
+    head = f"{profile}: {results['n_images']} images of {results['n_patients']} patients; classes {classes}"
+    return ["", head, *_caution(cohort, results), "", *lines, "", "Open:", *_files(outputs)]
+
+
+def _caution(cohort: dict, results: dict) -> list[str]:
+    """What has to be read before the numbers."""
+    if cohort["kind"] == "synthetic":
+        lines = [
+            "SYNTHETIC phantoms, drawn, not patients: the numbers test the pipeline and say nothing about patients."
+        ]
+        if any(row["verdict"] == "set by calibration" for row in results.get("paper", [])):
+            lines.append(
+                "The phantoms' difficulty was chosen so that the accuracy comes out as published: set, not found."
+            )
+        return lines
+    if cohort["kind"] == "public":
+        return [f"Public data set {cohort['name']}, other labels: another task than the paper's."]
+    return ["Hospital cohort: research only, not for clinical use."]
+
+
+def _files(outputs: Path) -> list[str]:
+    """Finished notebooks and the tables of 03, as short as they can be written from the project's folder."""
+    files = [path for path in sorted(outputs.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
+    files += [path for path in [outputs / NOTEBOOK / name for name in ("result_table.csv", "predictions.csv")]]
+    root = project_root()
+    existing = [path.resolve() for path in files if path.is_file()]
+    return [f"  {path.relative_to(root) if path.is_relative_to(root) else path}" for path in existing]
+
+
+def readme_table(project: Path, committed: bool = False) -> str:
+    """The Markdown table of the README's first screen, from the JSONs of `PROFILES` in the tree (or in git HEAD)."""
+    paper = paper_results(read_claims(project / "params" / "claims.csv"))
+    runs = {profile: read_evaluation(project, profile, committed) for profile in PROFILES}
+    found = [run and run["results"] for run in runs.values()]
+    titles = [f"{title} [{profile}](outputs/{profile}/{NOTEBOOK}.ipynb)" for profile, title in PROFILES.items()]
+    types = " / ".join(class_name(name) for name in paper["classes"])
+    rows = [["", "paper", *titles, "hospital"], ["---"] * (len(titles) + 3)]
+    rows.append(["classes", types, *(_task(run) for run in runs.values()), types])
+    sizes = [f"{run['n_images']} ({run['n_patients']})" if run else "-" for run in found]
+    rows.append(["images (patients)", f"{paper['n_images']} (not stated)", *sizes, "not run"])
+    for name, path in ROWS.items():
+        rows.append([name, *(cell(column, path) for column in [paper, *found]), "not run"])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _task(run: dict | None) -> str:
+    if run is None:
+        return "-"
+    drawn = ", drawn" if run["cohort"]["kind"] == "synthetic" else ""
+    return " / ".join(class_name(name) for name in run["results"]["one_vs_rest"]) + drawn
+
+
+def readme_block(text: str) -> tuple[int, int] | None:
+    """Where the result table stands between its two marks; None without both."""
+    start, end = text.find(BEGIN), text.find(END)
+    return (start + len(BEGIN), end) if 0 <= start < end else None
+
+
+def update_readme(path: str | Path) -> None:
+    """Write the result table of the tree's JSONs between the two marks of a README."""
+    path = resolve(path)
+    text = path.read_text(encoding="utf-8")
+    if (block := readme_block(text)) is None:
+        raise ValueError(f"{path}: the marks {BEGIN} and {END} are missing; the result table goes between them")
+    with writing(path) as partial:
+        partial.write_text(f"{text[: block[0]]}\n{readme_table(path.parent)}\n{text[block[1] :]}", encoding="utf-8")

@@ -1,0 +1,134 @@
+"""Result tables from made-up results: right cells, honest words, and a README block that can be replaced."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammolib import report
+from mammolib.baselines import all_baselines
+from mammolib.bootstrap import evaluate
+from mammolib.claims import paper_table, read_claims
+from mammolib.rooms import project_root
+
+CLASSES = ["tubule_forming", "solid", "scirrhous"]
+CLAIMS = project_root() / "params" / "claims.csv"
+
+
+def evaluation(right=20, classes=CLASSES, kind="synthetic", calibrated=True, profile="demo"):
+    """03's JSON of 40 patients, one image each, `right` of them right."""
+    truth = np.arange(40) % len(classes)
+    predicted = np.where(np.arange(40) < right, truth, (truth + 1) % len(classes))
+    table = pd.DataFrame({"image_id": [f"i{n:02d}" for n in range(40)], "patient": [f"p{n:02d}" for n in range(40)]})
+    table = table.assign(split="test", fold=-1, label=np.array(classes)[truth])
+    table[[f"p_{name}" for name in classes]] = 0.1 + np.eye(len(classes))[predicted] * (1 - 0.1 * len(classes))
+    results = evaluate(table, classes, False, 100, 0)
+    results["baselines"] = all_baselines(table, None, classes, False, 100, 0)
+    cohort = {"kind": kind, "name": "made up"}
+    paper = paper_table(read_claims(CLAIMS), results, cohort, "03_evaluation", calibrated)
+    results["paper"] = paper.to_dict("records")
+    parameters = {"claims": "params/claims.csv"}
+    return {"status": "complete", "profile": profile, "cohort": cohort, "parameters": parameters, "results": results}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with a claims file and demo's committed result, 20 of 40 right."""
+    monkeypatch.setenv("MAMMOLIB_PROJECT", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "params").mkdir()
+    shutil.copy(CLAIMS, tmp_path / "params")
+    write(tmp_path / "outputs" / "demo", evaluation(20))
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "demo"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def write(folder, content):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "03_evaluation.json").write_text(json.dumps(content))
+
+
+def test_paper_committed_and_this_run_are_kept_apart(project):
+    write(project / "outputs" / "demo", evaluation(30))
+    (project / "outputs" / "demo" / "03_evaluation.ipynb").touch()
+    (project / "outputs" / "demo" / "02_training.failed.ipynb").touch()
+    lines = report.result_lines("demo", project / "outputs" / "demo")
+    row = next(line for line in lines if line.startswith("accuracy"))
+    assert row.split()[1:] == [
+        *("0.473", "[0.39,", "0.56]"),
+        *shown_accuracy(project, True),
+        *shown_accuracy(project, False),
+    ]
+    assert "0.500" in row
+    assert "0.750" in row
+    text = "\n".join(lines)
+    assert "SYNTHETIC phantoms" in text
+    assert "set, not found" in text
+    assert lines[-1] == "  outputs/demo/03_evaluation.ipynb"
+    always_no = next(line for line in lines if line.startswith("baseline: always no"))
+    assert always_no.split()[-3:] == ["0.667"] * 3
+
+
+def shown_accuracy(project, committed):
+    return report.cell(report.read_evaluation(project, "demo", committed)["results"], "accuracy").split()
+
+
+def test_nothing_committed_gives_a_dash(project):
+    write(project / "elsewhere", evaluation(30, calibrated=False, profile="control"))
+    lines = report.result_lines("control", project / "elsewhere")
+    assert next(line for line in lines if line.startswith("accuracy")).split()[4] == "-"
+    assert "set, not found" not in "\n".join(lines)
+
+
+def test_other_labels_stand_beside_no_paper_number(project):
+    other = ["fatty", "glandular", "dense"]
+    write(project / "films", evaluation(30, other, "public", profile="mini-mias"))
+    lines = report.result_lines("mini-mias", project / "films")
+    assert next(line for line in lines if line.startswith("accuracy")).split()[1] == "-"
+    assert "another task" in "\n".join(lines)
+
+
+def test_missing_run_is_named(project):
+    with pytest.raises(FileNotFoundError, match="03_evaluation"):
+        report.result_lines("smoke", project / "outputs" / "smoke")
+
+
+def test_readme_table_holds_the_runs_numbers(project):
+    rows = [[text.strip() for text in line.split("|")[1:-1]] for line in report.readme_table(project).splitlines()]
+    assert {len(row) for row in rows} == {len(report.PROFILES) + 3}
+    table = {row[0]: row[1:] for row in rows}
+    assert table["accuracy"][:3] == ["0.473 [0.39, 0.56]", " ".join(shown_accuracy(project, False)), "-"]
+    assert table["one-vs-rest accuracies, range"][0] == "0.61 to 0.70"
+    assert table["mean one-vs-rest accuracy"][0] == "0.649"
+    assert table["baseline: always no, mean one-vs-rest"][:2] == ["0.667", "0.667"]
+    assert table["images (patients)"][1:3] == ["40 (40)", "-"]
+    assert table["classes"][1] == "tubule forming / solid / scirrhous, drawn"
+    assert {row[-1] for row in rows[3:]} == {"not run"}
+    assert "(set, not found)" in rows[0][2]
+
+
+def test_update_readme_replaces_only_the_block(project):
+    readme = project / "README.md"
+    readme.write_text(f"# Title\n{report.BEGIN}\nold\n{report.END}\nrest\n")
+    report.update_readme(readme)
+    once = readme.read_text()
+    assert once == f"# Title\n{report.BEGIN}\n{report.readme_table(project)}\n{report.END}\nrest\n"
+    report.update_readme(readme)
+    assert readme.read_text() == once
+    readme.write_text("# Title\n")
+    with pytest.raises(ValueError, match="results:begin"):
+        report.update_readme(readme)
+
+
+def test_result_table_has_a_row_for_every_estimate():
+    results = evaluation()["results"]
+    table = report.result_table(results)
+    assert len(table) == 8 + 3 * 5
+    assert table.loc[0, ["metric", "value"]].tolist() == ["accuracy", results["accuracy"]["value"]]
+    assert (table["class"] == "solid").sum() == 5
