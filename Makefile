@@ -59,9 +59,9 @@ setup:
 		rm -rf .venv; \
 		"$$found" -m venv .venv; \
 	fi; \
-	echo "Installing requirements.lock (about 2 GB on disk; a few minutes)"; \
+	echo "Installing requirements.lock (about 3 GB on disk; a few minutes)"; \
 	.venv/bin/python -m pip install --require-hashes -r requirements.lock; \
-	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .; \
+	.venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e .; \
 	echo "$$stamp" > .venv/.installed
 
 clean-venv:

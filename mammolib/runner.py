@@ -5,23 +5,15 @@ nothing *and* the JSON of its last cell is there: papermill calls a notebook fin
 whose cell called `sys.exit(0)`.
 """
 
-import logging
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import yaml
 
-from mammolib import parameters, rooms
-
-# TensorFlow's start-up lines bypass Python's stderr; without the capture they stay out of the executed copy.
-KERNEL_ARGUMENTS = ["--IPKernelApp.capture_fd_output=False", "--HistoryManager.enabled=False"]
+from mammolib import execution, parameters, rooms
 
 
 class NotebookFailedError(Exception):
@@ -171,7 +163,7 @@ def shown(path: Path, project: Path) -> Path:
 
 def remove_stale(folder: Path, name: str) -> None:
     """Remove executed copy, JSON and failed copy of a run before; the room's own files stay (a key, a checkpoint)."""
-    for ending in (".ipynb", ".json", ".failed.ipynb"):
+    for ending in (".ipynb", ".json", ".failed.ipynb", ".failed.log"):
         (folder / f"{name}{ending}").unlink(missing_ok=True)
 
 
@@ -182,23 +174,27 @@ def run_notebook(project: Path, profile: str, name: str, values: dict[str, Any],
     interrupt leaves nothing under a final name.
     """
     partial, result = folder / f".{name}.partial.ipynb", folder / f"{name}.json"
+    log = partial.with_suffix(".log")
     partial.unlink(missing_ok=True)
+    error = "interrupted"
     try:
-        error = execute(project, profile, name, values, partial) or result_problem(result)
-    except BaseException:  # interrupted or terminated
+        with execution.kernel_stderr(log):
+            error = execution.execute(project, profile, name, values, partial) or result_problem(result)
+        if error is None:
+            noise = execution.tidy(partial)
+            partial.replace(folder / f"{name}.ipynb")
+            return noise
+        error = f"{name}, {execution.describe_stop(partial)}: {error}"
+        if partial.exists():
+            failed = partial.replace(folder / f"{name}.failed.ipynb")
+            log.replace(folder / f"{name}.failed.log")
+            error += f" (kept: {shown(failed, project)}, and .log)"
+    finally:
         partial.unlink(missing_ok=True)
-        result.unlink(missing_ok=True)
-        raise
-    if error is None:
-        noise = tidy(partial)
-        partial.replace(folder / f"{name}.ipynb")
-        return noise
-    result.unlink(missing_ok=True)
-    where = f"{name}, {describe_stop(partial)}"
-    if partial.exists():
-        failed = partial.replace(folder / f"{name}.failed.ipynb")
-        error += f" (kept: {shown(failed, project)})"
-    raise NotebookFailedError(f"{where}: {error}")
+        log.unlink(missing_ok=True)
+        if error is not None:
+            result.unlink(missing_ok=True)
+    raise NotebookFailedError(error)
 
 
 def result_problem(result: Path) -> str | None:
@@ -208,94 +204,3 @@ def result_problem(result: Path) -> str | None:
     except (FileNotFoundError, ValueError):
         return "ended before its last cell wrote its JSON (sys.exit in a cell, or no room.finish?)"
     return None
-
-
-def execute(project: Path, profile: str, name: str, values: dict[str, Any], partial: Path) -> str | None:
-    """Call papermill; return None, or the error in one line. A kernel that never started is tried once more."""
-    from papermill import execute_notebook
-    from papermill.exceptions import PapermillExecutionError
-
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of every `str | None` parameter as unknown
-    for attempt in (1, 2):
-        try:
-            with kernel_environment(project, profile):
-                execute_notebook(
-                    project / "notebooks" / f"{name}.ipynb",
-                    partial,
-                    parameters=values,
-                    kernel_name="python3",  # a name in the notebook's metadata may be missing elsewhere
-                    language="python",
-                    cwd=project,
-                    progress_bar=False,
-                    stdout_file=sys.stdout,
-                    stderr_file=sys.stderr,
-                    extra_arguments=KERNEL_ARGUMENTS,
-                )
-            return None
-        except PapermillExecutionError as error:
-            return f"{error.ename}: {one_line(error.evalue)}"
-        except Exception as error:  # papermill lets those of nbclient, zmq and jupyter_client through
-            if attempt == 2 or was_started(partial):
-                hint = " (killed, out of memory?)" if "Dead" in type(error).__name__ else ""
-                return f"{type(error).__name__}: {one_line(str(error))}{hint}"
-            print(f"the kernel did not start ({one_line(str(error))}); trying once more", file=sys.stderr)
-    return None
-
-
-@contextmanager
-def kernel_environment(project: Path, profile: str) -> Iterator[None]:
-    """Set what a kernel inherits (papermill offers no other way), and put everything back."""
-    before = dict(os.environ)
-    os.environ |= {"MAMMOLIB_PROJECT": str(project), "MAMMOLIB_PROFILE": profile}
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    os.environ.pop("MPLBACKEND", None)  # any other than the kernel's own would leave the figures out
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ |= before
-
-
-def one_line(text: str) -> str:
-    """Join a text to one line of at most 400 characters."""
-    return " ".join(text.split())[:400]
-
-
-def code_cells(notebook: Path) -> list:
-    """Return the code cells of a partial copy, none where it was never written."""
-    if not notebook.exists():
-        return []
-    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
-
-
-def was_started(notebook: Path) -> bool:
-    """Tell whether any cell was reached."""
-    return any(cell.metadata.get("papermill", {}).get("start_time") for cell in code_cells(notebook))
-
-
-def describe_stop(notebook: Path) -> str:
-    """Name the cell where a run stopped: the last one that was reached."""
-    reached = [cell for cell in code_cells(notebook) if cell.execution_count is not None or cell.outputs]
-    if not reached:
-        return "before its first cell"
-    return f"cell {reached[-1].get('id', '?')} [{reached[-1].execution_count}]"
-
-
-def tidy(notebook: Path) -> int:
-    """Take stderr, folders and clock times out of an executed copy, in place; return the stderr lines taken out."""
-    content = nbformat.read(notebook, as_version=4)
-    noise = 0
-    for cell in content.cells:
-        cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell["id"] = "injected-parameters"  # papermill draws a new one each time
-        if cell.cell_type == "code":
-            texts = [output.text for output in cell.outputs if output.get("name") == "stderr"]
-            noise += sum(len("".join(text).splitlines()) for text in texts)
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    kept = ("parameters", "duration", "version")
-    content.metadata["papermill"] = {key: content.metadata["papermill"][key] for key in kept}
-    nbformat.write(content, notebook)
-    return noise

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mammolib import rooms, runner
+from mammolib import execution, rooms, runner
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = 'outputs: str = "outputs/smoke"\nseed: int = 1\nmode: str = "pass"\nweights: str | None = None'
@@ -26,6 +26,7 @@ if mode == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 if mode == "noise":
     print("a warning", file=sys.stderr)
+    os.write(2, b"a start-up line past Python")
 if mode == "wait":
     time.sleep(60)
 """
@@ -77,6 +78,7 @@ def test_a_profile_runs_in_order_and_its_copies_hold_no_stderr_and_no_folder(pro
     assert "1 lines of stderr kept out of the copy" in shown.out
     assert "a warning" in shown.err
     assert "unknown parameter" not in shown.err
+    assert "start-up line" not in shown.err
     assert left(project) == DONE
     text = (project / "outputs/tiny/02_second.ipynb").read_text()
     assert "a warning" not in text.replace('print(\\"a warning', "")
@@ -117,7 +119,7 @@ def test_a_failure_is_kept_beside_and_named_in_one_line(project, capfd, mode, wo
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert words in lines[0]
-    assert left(project) == {"01_first.ipynb", "01_first.json", "02_second.failed.ipynb"}
+    assert left(project) == {"01_first.ipynb", "01_first.json", "02_second.failed.ipynb", "02_second.failed.log"}
 
 
 def test_all_bad_input_is_reported_together_and_nothing_runs(project, capfd):
@@ -166,7 +168,7 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(project, capfd, monkeyp
         return real(*arguments, **options)
 
     monkeypatch.setattr(papermill, "execute_notebook", collide_once)
-    assert runner.execute(project, "tiny", "01_first", {"outputs": "outputs/tiny"}, project / "copy.ipynb") is None
+    assert execution.execute(project, "tiny", "01_first", {"outputs": "outputs/tiny"}, project / "copy.ipynb") is None
     assert len(calls) == 2
     assert "trying once more" in capfd.readouterr().err
 

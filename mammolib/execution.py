@@ -1,0 +1,126 @@
+"""Execute one notebook through papermill, with the traps of kernels and of executed copies handled."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+# TensorFlow's start-up lines bypass Python's stderr; without the capture they stay out of the executed copy.
+KERNEL_ARGUMENTS = [
+    "--IPKernelApp.capture_fd_output=False",
+    "--IPKernelApp.log_level=40",
+    "--HistoryManager.enabled=False",
+]
+
+
+def execute(project: Path, profile: str, name: str, values: dict[str, Any], partial: Path) -> str | None:
+    """Call papermill; return None, or the error in one line. A kernel that never started is tried once more."""
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of every `str | None` parameter as unknown
+    for attempt in (1, 2):
+        try:
+            with kernel_environment(project, profile):
+                execute_notebook(
+                    project / "notebooks" / f"{name}.ipynb",
+                    partial,
+                    parameters=values,
+                    kernel_name="python3",  # a name in the notebook's metadata may be missing elsewhere
+                    language="python",
+                    cwd=project,
+                    progress_bar=False,
+                    stdout_file=sys.stdout,
+                    stderr_file=sys.stderr,
+                    extra_arguments=KERNEL_ARGUMENTS,
+                )
+            return None
+        except PapermillExecutionError as error:
+            return f"{error.ename}: {one_line(error.evalue)}"
+        except Exception as error:  # papermill lets those of nbclient, zmq and jupyter_client through
+            if attempt == 2 or was_started(partial):
+                hint = " (killed, out of memory?)" if "Dead" in type(error).__name__ else ""
+                return f"{type(error).__name__}: {one_line(str(error))}{hint}"
+            print(f"the kernel did not start ({one_line(str(error))}); trying once more", file=sys.stderr)
+    return None
+
+
+@contextmanager
+def kernel_environment(project: Path, profile: str) -> Iterator[None]:
+    """Set what a kernel inherits (papermill offers no other way), and put everything back."""
+    before = dict(os.environ)
+    os.environ |= {"MAMMOLIB_PROJECT": str(project), "MAMMOLIB_PROFILE": profile}
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    os.environ.pop("MPLBACKEND", None)  # any other than the kernel's own would leave the figures out
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
+
+
+@contextmanager
+def kernel_stderr(log: Path) -> Iterator[None]:
+    """Send what a kernel writes past Python (start-up lines, the words of a crash) to a file, off the terminal.
+
+    Kernels inherit file descriptor 2; Python's own `sys.stderr` goes on to where that was.
+    """
+    sys.stderr.flush()
+    with os.fdopen(os.dup(2), "w") as terminal, log.open("wb") as opened:
+        os.dup2(opened.fileno(), 2)
+        try:
+            with redirect_stderr(terminal):
+                yield
+        finally:
+            terminal.flush()
+            os.dup2(terminal.fileno(), 2)
+
+
+def one_line(text: str) -> str:
+    """Join a text to one line of at most 400 characters."""
+    return " ".join(text.split())[:400]
+
+
+def code_cells(notebook: Path) -> list:
+    """Return the code cells of a partial copy, none where it was never written."""
+    if not notebook.exists():
+        return []
+    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+
+
+def was_started(notebook: Path) -> bool:
+    """Tell whether any cell was reached."""
+    return any(cell.metadata.get("papermill", {}).get("start_time") for cell in code_cells(notebook))
+
+
+def describe_stop(notebook: Path) -> str:
+    """Name the cell where a run stopped: the last one that was reached."""
+    reached = [cell for cell in code_cells(notebook) if cell.execution_count is not None or cell.outputs]
+    if not reached:
+        return "before its first cell"
+    return f"cell {reached[-1].get('id', '?')} [{reached[-1].execution_count}]"
+
+
+def tidy(notebook: Path) -> int:
+    """Take stderr, folders and clock times out of an executed copy, in place; return the stderr lines taken out."""
+    content = nbformat.read(notebook, as_version=4)
+    noise = 0
+    for cell in content.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell["id"] = "injected-parameters"  # papermill draws a new one each time
+        if cell.cell_type == "code":
+            texts = [output.text for output in cell.outputs if output.get("name") == "stderr"]
+            noise += sum(len("".join(text).splitlines()) for text in texts)
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    kept = ("parameters", "duration", "version")
+    content.metadata["papermill"] = {key: content.metadata["papermill"][key] for key in kept}
+    nbformat.write(content, notebook)
+    return noise
