@@ -108,6 +108,11 @@ def validation_part(labels: Sequence, patients: Sequence, share: float, seed: in
     return np.where(patient_folds(labels, patients, round(1 / share), seed) == 0, 0, -1)
 
 
+def seed_of(seed: int, fold: int) -> int:
+    """Return a fold's own seed, so that its network, order and augmentation are not another fold's."""
+    return int(np.random.SeedSequence([seed, fold]).generate_state(1)[0] >> 1)
+
+
 def make_optimizer(
     optimizer: str, learning_rate: float, clip: str = "none", clip_norm: float = 0.001, weight_decay: float = 0.0
 ) -> keras.optimizers.Optimizer:

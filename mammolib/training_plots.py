@@ -1,0 +1,117 @@
+"""Table and figures of the training notebook."""
+
+from collections.abc import Sequence
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from mammolib.plots import show_mammogram
+
+UNKNOWN = "not stated"
+
+
+def recipe_table(parameters: dict, image_shape: tuple[int, int]) -> pd.DataFrame:
+    """Set this run's recipe beside the report's and the authors' public code.
+
+    Parameters
+    ----------
+    parameters
+        Of notebook 02, by their names there.
+    image_shape
+        (height, width) of the network's input.
+
+    Returns
+    -------
+    DataFrame
+        Index ``parameter``; columns ``report``, ``authors' code``, ``this run``, and ``as reported`` (yes, no, or not
+        stated). Facts of the report: doi 10.1007/s11604-020-01070-9 and its grant's final report.
+    """
+    p = parameters
+    clip = "none" if p["clip"] == "none" else f"{p['clip_norm']:g}, {p['clip']} norm"
+    held_out = f"{p['folds']} folds by patient" if p["folds"] > 1 else f"{p['validation_share']:.0%} by patient"
+    flips = {(True, True): "both", (True, False): "vertical", (False, True): "horizontal", (False, False): "none"}
+    flip = flips[p["flip_vertical"], p["flip_horizontal"]]
+    rate = f"{p['learning_rate']:g}" + ("" if p["schedule"] == "constant" else f", {p['schedule']}")
+    normalised = "each convolution" if p["batch_normalization"] else {"dense256": "head"}.get(p["head"], "none")
+    labels = "shuffled" if p["shuffle_labels"] else "as diagnosed"
+    rows = [
+        ("convolutions", "13", "13", "13"),
+        ("width", "1", "1", f"{p['width']:g}"),
+        ("head", "fc", "dense256", p["head"]),
+        ("normalisation", "none", "head", normalised),
+        ("dropout", UNKNOWN, "0.5", f"{p['dropout']:g}"),
+        ("initial weights", UNKNOWN, "imagenet", p["weights"] or f"random, {p['initializer']}"),
+        ("input, pixels", UNKNOWN, "500 x 500, RGB", f"{image_shape[0]} x {image_shape[1]}, grey"),
+        ("optimiser", "adam", "sgd", p["optimizer"]),
+        ("learning rate", "1e-05", "0.001", rate),
+        ("gradient clipping", "0.001, global norm", "none", clip),
+        ("epochs", "50", "50", str(p["epochs"])),
+        ("batch", UNKNOWN, "4", str(p["batch_size"])),
+        ("rotation, rad", "0.1", "0.17", f"{p['rotation']:g}"),
+        ("shift", "10%", "10%", f"{p['shift']:.0%}"),
+        ("brightness", "10%", "10%, stretched", f"{p['brightness']:.0%}"),
+        ("flips", "both", "both", flip),
+        ("fill", UNKNOWN, "reflect", p["fill"]),
+        ("held out", UNKNOWN, "4 folds by image", held_out),
+        ("labels", "as diagnosed", "as diagnosed", labels),
+        ("precision", "float32", "float32", p["dtype_policy"]),
+    ]
+    table = pd.DataFrame(rows, columns=["parameter", "report", "authors' code", "this run"]).set_index("parameter")
+    same = np.where(table["report"] == table["this run"], "yes", "no")
+    return table.assign(**{"as reported": np.where(table["report"] == UNKNOWN, UNKNOWN, same)})
+
+
+def plot_curves(history: pd.DataFrame, value: str, ax: Axes, chance: float | None = None) -> Axes:
+    """Draw training (dashed) and validation (solid) against epochs, one colour a fold.
+
+    Parameters
+    ----------
+    history
+        Rows of `mammolib.training.HISTORY`.
+    value
+        ``loss`` (cross-entropy, nats) or ``accuracy``.
+    chance
+        Drawn as a dotted line: ln(classes) for the loss, 1 / classes for the accuracy.
+    """
+    for number, (fold, rows) in enumerate(history.groupby("fold")):
+        name = f"fold {fold}, " if history["fold"].nunique() > 1 else ""
+        ax.plot(rows["epoch"], rows[value], "--", color=f"C{number}", alpha=0.7, label=f"{name}training")
+        if rows[f"validation_{value}"].notna().any():
+            ax.plot(rows["epoch"], rows[f"validation_{value}"], color=f"C{number}", label=f"{name}validation")
+    if chance is not None:
+        ax.axhline(chance, color="0.5", linestyle=":", label="chance")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("cross-entropy (nats)" if value == "loss" else "accuracy (share of images)")
+    if value == "accuracy":
+        ax.set_ylim(0, 1)
+    return ax
+
+
+def plot_augmented(augmentation: keras.layers.Layer, image: np.ndarray, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw one (height, width) uint16 image as it is and, in the other axes, as epochs would see it."""
+    grey = np.repeat((image / np.float32(65535))[None, ..., None], len(axes) - 1, axis=0)
+    augmented = np.asarray(augmentation(grey, training=True))[..., 0]
+    show_mammogram(image, axes[0], title="as curated")
+    for number, (ax, shown) in enumerate(zip(axes[1:], augmented, strict=True), start=1):
+        show_mammogram((shown * 65535).astype(np.uint16), ax, title=f"draw {number}")
+    return axes
+
+
+def augmentation_figure(augmentation: keras.layers.Layer, image: np.ndarray, draws: int = 5) -> plt.Figure:
+    """Return a row of `plot_augmented` panels."""
+    figure, axes = plt.subplots(1, draws + 1, figsize=(1.6 * (draws + 1), 2.1), layout="constrained")
+    plot_augmented(augmentation, image, axes)
+    return figure
+
+
+def curves_figure(history: pd.DataFrame, classes: int, title: str) -> plt.Figure:
+    """Return loss and accuracy side by side with chance as the mark to beat."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    plot_curves(history, "loss", axes[0], chance=float(np.log(classes)))
+    plot_curves(history, "accuracy", axes[1], chance=1 / classes)
+    axes[1].legend(fontsize=7, ncols=2 if history["fold"].nunique() > 2 else 1)
+    figure.suptitle(title, fontsize=10)
+    return figure
