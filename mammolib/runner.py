@@ -110,8 +110,8 @@ def earlier_problems(outputs: Path, names: list[str]) -> list[str]:
         except (FileNotFoundError, ValueError) as error:
             problems.append(str(error))
             continue
-        expected = {outputs / name / file: digest for file, digest in facts["files"].items()}
-        for key, digest in facts["inputs"].items():
+        expected = {outputs / name / file: digest for file, digest in facts.get("files", {}).items()}
+        for key, digest in facts.get("inputs", {}).items():
             if not key.startswith("(outside)"):
                 inside = outputs / key
                 expected[inside if inside.exists() else rooms.resolve(key)] = digest
