@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from mammolib.metrics import (
     PER_CLASS,
+    calibration,
     confusion_counts,
     confusion_metrics,
     image_scores,
@@ -135,7 +136,8 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
     Returns
     -------
     `n_images, n_patients, correct` (numbers), `accuracy, balanced_accuracy, macro_f1, kappa, macro_auc,
-    mean_one_vs_rest_accuracy, brier, log_loss` (estimates) and `one_vs_rest` `{class: {metric: estimate}}`.
+    mean_one_vs_rest_accuracy` (estimates), `one_vs_rest` `{class: {metric: estimate}}` and `calibration`
+    (`brier, log_loss` as estimates, and what `mammolib.metrics.calibration` gives).
     """
     check_predictions(table, classes)
     if draws < 100:
@@ -170,7 +172,8 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
             )
             for name in PER_CLASS
         }
-    return results
+    scores = {name: results.pop(name) for name in ("brier", "log_loss")}
+    return results | {"calibration": scores | calibration(truth, probabilities, seed)}
 
 
 def accuracy_difference(first: pd.DataFrame, second: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:

@@ -70,7 +70,7 @@ def plot_reliability(table: pd.DataFrame, classes: Sequence[str], ax: Axes, bins
     ax.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
     ax.set(xlabel="mean probability of the predicted class", ylabel="share right", title=_size(table), aspect="equal")
     ax.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
-    ax.legend(loc="upper left", fontsize="small")
+    ax.legend(loc="lower right", fontsize="small")
     return ax
 
 

@@ -96,15 +96,12 @@ def predict_cohort(
     models: dict[int, Path],
     cohort: pd.DataFrame,
     folds: pd.DataFrame,
-    images_development: Path,
-    images_test: Path,
+    part: str,
+    images: Path,
     classes: list[str],
-    batch_size: int = 16,
+    batch_size: int = 32,
 ) -> pd.DataFrame:
     """Predict each image by the models that did not train on it.
-
-    With a test part: the mean of all models' softmax outputs (the public code's sum, divided by the number of
-    models) on the test part. Without: model k on fold k of the development part, out of fold.
 
     Parameters
     ----------
@@ -113,33 +110,42 @@ def predict_cohort(
     cohort
         cohort.csv: `image_id, patient, label, split`, rows in the order of the arrays within each split.
     folds
-        folds.csv: `image_id, fold`; -1 = in no validation part.
-    images_development, images_test
-        `.npy`, `(n, height, width) uint16`; the one that is not predicted is not opened.
+        folds.csv: `image_id, fold`; -1 = held out by no model.
+    part
+        `test`: the mean of all models' softmax outputs (the public code's sum, divided by the number of models).
+        `development`: model k on fold k, out of fold; images that no model held out are left out.
+    images
+        `.npy` of that part, `(n, height, width) uint16`.
+
+    Returns
+    -------
+    A predictions table.
+
+    Raises
+    ------
+    ValueError
+        Images and rows differ in number, or nothing was held out.
     """
-    rows = cohort[cohort["split"] == "test"]
-    testing = not rows.empty
-    file = images_test if testing else images_development
-    rows = (rows if testing else cohort[cohort["split"] == "development"]).reset_index(drop=True)
-    images = np.load(file, mmap_mode="r")
-    if len(images) != len(rows):
-        raise ValueError(f"{Path(file).name}: {len(images)} images, but cohort.csv has {len(rows)} rows of that part")
+    rows = cohort[cohort["split"] == part].reset_index(drop=True)
+    pixels = np.load(images, mmap_mode="r")
+    if len(pixels) != len(rows):
+        raise ValueError(f"{Path(images).name}: {len(pixels)} images, but cohort.csv has {len(rows)} {part} rows")
+    testing = part == "test"
     fold = rows["image_id"].map(folds.set_index("image_id")["fold"]).fillna(-1).to_numpy(int)
-    total, seen_by = np.zeros((len(rows), len(classes))), np.zeros((len(rows), 1))
+    total, models_seen = np.zeros((len(rows), len(classes))), np.zeros(len(rows))
     for number, path in models.items():
         chosen = np.arange(len(rows)) if testing else np.flatnonzero(fold == number)
         if len(chosen):
-            total[chosen] += _predict(path, images[chosen], batch_size)
-            seen_by[chosen] += 1
-    held_out = seen_by[:, 0] > 0
+            total[chosen] += _predict(path, pixels[chosen], batch_size)
+            models_seen[chosen] += 1
+    held_out = models_seen > 0
     if not held_out.any():
         raise ValueError("cohort.csv has no test part and folds.csv no held-out fold: there is nothing to evaluate")
-    probabilities = total[held_out] / seen_by[held_out]
     table = rows.loc[held_out, ["image_id", "patient"]].copy()
     table["split"] = "test" if testing else "out_of_fold"
     table["fold"] = -1 if testing else fold[held_out]
     table["label"] = rows.loc[held_out, "label"]
-    table[[f"p_{name}" for name in classes]] = probabilities / probabilities.sum(axis=1, keepdims=True)
+    table[[f"p_{name}" for name in classes]] = total[held_out] / total[held_out].sum(axis=1, keepdims=True)
     return table.reset_index(drop=True)
 
 

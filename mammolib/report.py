@@ -35,7 +35,8 @@ PROFILES = {
 
 def result_table(results: dict) -> pd.DataFrame:
     """Every estimate of 03 as a row: `metric, class, value, low, high, n, patients, note`; class empty = all."""
-    rows = [{"metric": name, "class": ""} | leaf for name, leaf in results.items() if _is_estimate(leaf)]
+    whole = results | results["calibration"]
+    rows = [{"metric": name, "class": ""} | leaf for name, leaf in whole.items() if _is_estimate(leaf)]
     for label, entries in results["one_vs_rest"].items():
         rows += [{"metric": name, "class": label} | leaf for name, leaf in entries.items()]
     columns = ["metric", "class", "value", "low", "high", "n", "patients", "note"]

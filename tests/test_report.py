@@ -1,8 +1,10 @@
 """Result tables from made-up results: right cells, honest words, and a README block that can be replaced."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -18,13 +20,19 @@ CLASSES = ["tubule_forming", "solid", "scirrhous"]
 CLAIMS = project_root() / "params" / "claims.csv"
 
 
-def evaluation(right=20, classes=CLASSES, kind="synthetic", calibrated=True, profile="demo"):
-    """03's JSON of 40 patients, one image each, `right` of them right."""
+def made_up_predictions(right=20, classes=CLASSES):
+    """40 patients, one image each, the first `right` of them right."""
     truth = np.arange(40) % len(classes)
     predicted = np.where(np.arange(40) < right, truth, (truth + 1) % len(classes))
     table = pd.DataFrame({"image_id": [f"i{n:02d}" for n in range(40)], "patient": [f"p{n:02d}" for n in range(40)]})
     table = table.assign(split="test", fold=-1, label=np.array(classes)[truth])
     table[[f"p_{name}" for name in classes]] = 0.1 + np.eye(len(classes))[predicted] * (1 - 0.1 * len(classes))
+    return table
+
+
+def evaluation(right=20, classes=CLASSES, kind="synthetic", calibrated=True, profile="demo"):
+    """03's JSON of the made-up predictions."""
+    table = made_up_predictions(right, classes)
     results = evaluate(table, classes, False, 100, 0)
     results["baselines"] = all_baselines(table, None, classes, False, 100, 0)
     cohort = {"kind": kind, "name": "made up"}
@@ -132,3 +140,32 @@ def test_result_table_has_a_row_for_every_estimate():
     assert len(table) == 8 + 3 * 5
     assert table.loc[0, ["metric", "value"]].tolist() == ["accuracy", results["accuracy"]["value"]]
     assert (table["class"] == "solid").sum() == 5
+
+
+def test_saved_predictions_alone_are_evaluated_without_tensorflow(tmp_path):
+    """The notebook's own cells, with 01's JSON and a predictions.csv: no cohort.csv, no images, no models."""
+    made_up_predictions(25).to_csv(tmp_path / "p.csv", index=False)
+    parameters = {"classes": CLASSES, "classes_ordered": False}
+    curation = {"status": "complete", "parameters": parameters, "cohort": {"kind": "hospital", "name": "made up"}}
+    (tmp_path / "01_data_curation.json").write_text(json.dumps(curation))
+    script = f"""
+import json, sys
+book = json.load(open("notebooks/03_evaluation.ipynb"))
+space = {{"display": print}}
+given = "outputs, predictions, bootstrap_draws = {str(tmp_path)!r}, {str(tmp_path / "p.csv")!r}, 200"
+for cell in (cell for cell in book["cells"] if cell["cell_type"] == "code"):
+    exec("".join(cell["source"]), space)
+    exec(given if "parameters" in cell["metadata"].get("tags", []) else "", space)
+assert not {{"tensorflow", "keras"}} & set(sys.modules)
+"""
+    root = project_root()
+    command = [sys.executable, "-c", script]
+    environment = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "03_evaluation.json").read_text())
+    assert written["results"]["correct"] == 25
+    assert written["results"]["accuracy"]["n"] == 40
+    assert written["results"]["paper"][0]["verdict"] == "inconclusive"
+    again = tmp_path / "03_evaluation" / "predictions.csv"
+    pd.testing.assert_frame_equal(pd.read_csv(again), pd.read_csv(tmp_path / "p.csv"))
