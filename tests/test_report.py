@@ -113,7 +113,7 @@ def test_readme_table_holds_the_runs_numbers(project):
     table = {row[0]: row[1:] for row in rows}
     assert table["accuracy"][:3] == ["0.473 [0.39, 0.56]", " ".join(shown_accuracy(project, False)), "-"]
     assert table["one-vs-rest accuracies, range"][0] == "0.61 to 0.70"
-    assert table["mean one-vs-rest accuracy"][0] == "0.649"
+    assert table["mean one-vs-rest accuracy"][0] == "0.649 (arithmetic)"
     assert table["baseline: always no, mean one-vs-rest"][:2] == ["0.667", "0.667"]
     assert table["images (patients)"][1:3] == ["40 (40)", "-"]
     assert table["classes"][1] == "tubule forming / solid / scirrhous, drawn"
