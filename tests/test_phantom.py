@@ -1,0 +1,118 @@
+"""The drawing: geometry, spectrum, parts that add up, signs without brightness."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mammolib.phantom import AIR, Case, anatomy, breast_depth, compose, draw, draw_parts, pixel_grid
+from mammolib.phantom_lesion import REACH, SIGN_RMS, SIGNS, ZONE, polar
+
+SPACING = 0.5
+
+
+def parts_of(patient: int, sign: str | None = "solid", view: str = "CC", spacing: float = SPACING) -> dict:
+    return draw_parts(Case(11, patient, view, "L", sign), spacing)
+
+
+def radial_slope(images: list[np.ndarray]) -> float:
+    """Exponent of the mean radial power spectrum over 0.15-0.7 cycles/mm, Hann window; the oracle of the field."""
+    size = images[0].shape[0]
+    window = np.outer(np.hanning(size), np.hanning(size))
+    power = np.mean([np.abs(np.fft.fft2((i - np.average(i, weights=window)) * window)) ** 2 for i in images], axis=0)
+    frequency = np.hypot(np.fft.fftfreq(size, SPACING)[:, None], np.fft.fftfreq(size, SPACING)[None])
+    edges = np.linspace(0.15, 0.7, 16)
+    bins = np.digitize(frequency, edges)
+    levels = [power[bins == k].mean() for k in range(1, 16)]
+    return np.polyfit(np.log((edges[:-1] + edges[1:]) / 2), np.log(levels), 1)[0]
+
+
+def test_parenchyma_falls_as_the_third_power():
+    interiors = []
+    for patient in range(20):
+        case = Case(11, patient, "CC", "L", None)
+        a, image = anatomy(case), compose(parts_of(patient, None), mass=False, sign=False)
+        row, column = int(a["nipple_y"] / SPACING), int(0.48 * a["depth"] / SPACING)
+        interiors.append(image[row - 56 : row + 56, max(column - 56, 2) : max(column - 56, 2) + 112])
+    assert radial_slope(interiors) == pytest.approx(-3.0, abs=0.3)
+
+
+def test_a_flat_field_would_fail_the_spectrum():
+    noise = np.random.default_rng(0).normal(size=(20, 112, 112))
+    assert radial_slope(list(noise)) == pytest.approx(0, abs=0.3)
+
+
+@pytest.mark.parametrize("view", ["CC", "MLO"])
+def test_same_case_at_another_spacing_is_the_same_picture(view):
+    fine, coarse = (parts_of(3, "scirrhous", view, spacing) for spacing in (0.25, 1.0))
+    for part in ("background", "mass"):
+        rows, columns = coarse[part].shape
+        averaged = fine[part][: rows * 4, : columns * 4].reshape(rows, 4, columns, 4).mean(axis=(1, 3))
+        inside = ndimage.binary_erosion(coarse["breast"], iterations=5)
+        # The specks and the thin ligaments are narrower than a coarse pixel: they may differ, the picture may not.
+        assert np.corrcoef(averaged[inside], coarse[part][inside])[0, 1] > 0.97
+    assert fine["lesion"] == coarse["lesion"]
+
+
+def test_parts_add_up_and_the_twin_has_no_lesion():
+    parts = parts_of(5)
+    twin = compose(parts, mass=False, sign=False)
+    np.testing.assert_allclose(
+        compose(parts, 1, 0.5), np.clip(twin + parts["mass"] + 0.5 * parts["sign"], 0, 1), atol=1e-6
+    )
+    np.testing.assert_array_equal(compose(parts, 1, 0), compose(parts, 1, 1, sign=False))
+    np.testing.assert_array_equal(compose(parts, 0, 0), twin)
+
+
+def test_background_and_mass_do_not_know_the_class():
+    drawn = [parts_of(6, sign) for sign in (*SIGNS, None)]
+    for part in ("background", "mass", "noise", "marker"):
+        for other in drawn[1:]:
+            np.testing.assert_array_equal(drawn[0][part], other[part])
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("patient", range(4))
+def test_sign_has_no_ring_mean_fixed_energy_and_its_zone(sign, patient):
+    parts = parts_of(patient, sign)
+    y, x = pixel_grid(SPACING)
+    d, _ = polar(parts["lesion"], x, y)
+    radius = parts["lesion"][2]
+    ring = np.rint(d * radius / SPACING).astype(int)
+    means = ndimage.mean(parts["sign"], ring, np.arange(1, int(REACH * radius / SPACING)))
+    assert np.abs(means).max() < 1e-4  # float32 sums of values up to 0.5
+    energy = np.sum(parts["sign"] ** 2) * SPACING**2
+    assert energy == pytest.approx(SIGN_RMS**2 * np.pi * radius**2, rel=1e-3)
+    low, high = ZONE[sign]
+    assert not parts["sign"][(d < low) | (d > high) | ~parts["breast"]].any()
+
+
+def test_right_breast_is_the_mirror_image_but_for_the_marker():
+    left, right = (draw(Case(2, 1, "MLO", side, "solid"), SPACING) for side in "LR")
+    top = slice(0, 380)  # above the burned marker
+    np.testing.assert_array_equal(left[top], right[top, ::-1])
+    assert not np.array_equal(left, right[:, ::-1])
+
+
+def test_marker_lies_outside_the_breast_and_air_is_dark():
+    for patient in range(12):
+        parts = parts_of(patient, view="MLO" if patient % 2 else "CC")
+        assert not (parts["marker"] * parts["breast"]).any()
+        assert (parts["background"][~parts["breast"]] == np.float32(AIR)).all()
+
+
+def test_lesion_lies_in_the_breast_and_in_front_of_the_muscle():
+    for patient in range(200):
+        for view in ("CC", "MLO"):
+            a = anatomy(Case(4, patient, view, "L", None))
+            x, y, radius = a["lesion"]
+            assert radius * 1.2 < x < breast_depth(a, np.array(y)) - radius
+            if a["pectoral"]:
+                width, height = a["pectoral"]
+                assert x > width * max(0, 1 - y / height)
+
+
+def test_unknown_sign_and_spacing_are_named():
+    with pytest.raises(ValueError, match="sign is 'lobular'; allowed: tubule_forming, solid, scirrhous"):
+        parts_of(0, "lobular")
+    with pytest.raises(ValueError, match="pixel_spacing_mm is 5; allowed: 0.05 to 2 mm"):
+        parts_of(0, spacing=5)
