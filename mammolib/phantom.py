@@ -45,8 +45,9 @@ def anatomy(case: Case) -> dict:
     Returns
     -------
     dict
-        depth, half_height, nipple_y, density in [0, 1], thickness_roll (mm), lesion x, y, radius (mm), mass_height (presentation units), pectoral
-        (width, height in mm; MLO only, else None) and axilla (share of the depth that reaches the top edge).
+        All in mm: depth, half_height and nipple_y of the breast, thickness_roll of its edge, lesion (x, y, radius),
+        pectoral (width, height; MLO, else None). Also density in [0, 1], mass_height in presentation units, and
+        axilla, the share of the depth that reaches the top edge (MLO, else 0).
     """
     patient, view = stream(case, "patient"), stream(case, "view")
     depth, half_height = patient.uniform(66, 96), patient.uniform(58, 82)
@@ -78,7 +79,7 @@ def anatomy(case: Case) -> dict:
 
 def pixel_grid(pixel_spacing_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """Pixel centres y (rows, 1) and x (1, columns) in mm, float32."""
-    rows, columns = (int(round(side / pixel_spacing_mm)) for side in DETECTOR_MM)
+    rows, columns = (round(side / pixel_spacing_mm) for side in DETECTOR_MM)
     y = (np.arange(rows, dtype=np.float32) + 0.5) * np.float32(pixel_spacing_mm)
     x = (np.arange(columns, dtype=np.float32) + 0.5) * np.float32(pixel_spacing_mm)
     return y[:, None], x[None, :]

@@ -112,7 +112,7 @@ def test_lesion_lies_in_the_breast_and_in_front_of_the_muscle():
 
 
 def test_unknown_sign_and_spacing_are_named():
-    with pytest.raises(ValueError, match="sign is 'lobular'; allowed: tubule_forming, solid, scirrhous"):
+    with pytest.raises(ValueError, match=r"sign is 'lobular'; allowed: tubule_forming, solid, scirrhous"):
         parts_of(0, "lobular")
-    with pytest.raises(ValueError, match="pixel_spacing_mm is 5; allowed: 0.05 to 2 mm"):
+    with pytest.raises(ValueError, match=r"pixel_spacing_mm is 5; allowed: 0\.05 to 2 mm"):
         parts_of(0, spacing=5)
