@@ -152,7 +152,7 @@ class Room:
         """Return the line that stands above every result: what kind of images it is about (01 passes `cohort`)."""
         cohort = cohort or self.cohort
         return {
-            "synthetic": f"SYNTHETIC phantoms: drawn, not patients; these numbers test the pipeline "
+            "synthetic": "SYNTHETIC phantoms: drawn, not patients; these numbers test the pipeline "
             "and say nothing about any patient.",
             "public": f"Public data set {cohort['name']}: real mammograms, another task than the study's.",
             "hospital": f"Hospital cohort ({cohort['name']}): research only, not for clinical use.",
