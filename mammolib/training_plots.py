@@ -35,7 +35,7 @@ def recipe_table(parameters: dict, image_shape: tuple[int, int]) -> pd.DataFrame
     flips = {(True, True): "both", (True, False): "vertical", (False, True): "horizontal", (False, False): "none"}
     flip = flips[p["flip_vertical"], p["flip_horizontal"]]
     rate = f"{p['learning_rate']:g}" + ("" if p["schedule"] == "constant" else f", {p['schedule']}")
-    normalised = "each convolution" if p["batch_normalization"] else {"dense256": "head"}.get(p["head"], "none")
+    normalised = "each block" if p["batch_normalization"] else {"dense256": "head"}.get(p["head"], "none")
     labels = "shuffled" if p["shuffle_labels"] else "as diagnosed"
     rows = [
         ("convolutions", "13", "13", "13"),
@@ -57,7 +57,7 @@ def recipe_table(parameters: dict, image_shape: tuple[int, int]) -> pd.DataFrame
         ("fill", UNKNOWN, "reflect", p["fill"]),
         ("held out", UNKNOWN, "4 folds by image", held_out),
         ("labels", "as diagnosed", "as diagnosed", labels),
-        ("precision", "float32", "float32", p["dtype_policy"]),
+        ("precision", UNKNOWN, UNKNOWN, p["dtype_policy"]),
     ]
     table = pd.DataFrame(rows, columns=["parameter", "report", "authors' code", "this run"]).set_index("parameter")
     same = np.where(table["report"] == table["this run"], "yes", "no")

@@ -63,7 +63,7 @@ def test_authors_head_has_256_units_at_any_width_and_its_dropout():
 def test_batch_normalisation_leaves_the_rectified_map_under_its_name():
     network = build_network((32, 32, 1), 3, width=1 / 16, head="gap", batch_normalization=True)
     assert network.get_layer("block5_conv3").activation is keras.activations.relu
-    assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers) == 13
+    assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers) == 5
 
 
 def test_seed_sets_every_layer_and_layers_differ():
