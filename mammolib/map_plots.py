@@ -1,0 +1,167 @@
+"""Figures of class maps: overlays on mammograms, all classes on one scale, bars of the zones."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Ellipse
+from skimage.transform import resize
+
+from mammolib.images import source_to_network
+from mammolib.plots import class_name, class_palette, show_mammogram
+from mammolib.zones import ZONES
+
+HEAT = "inferno"  # even steps of lightness; dark = weak, and weak is transparent anyway
+STRONGEST_ALPHA = 0.75
+ZONE_NAMES = {"core": "core\n< 0.7 r", "margin": "margin\n0.7-1.3 r", "surroundings": "surround.\n1.3-3 r"}
+ZONE_NAMES |= {"remote": "remote\n> 3 r", "outside": "outside\nbreast"}
+
+
+def breast_box(image: np.ndarray, border: int = 2) -> tuple[slice, slice]:
+    """Rows and columns that hold anything but the frame's zeros, with a small border; all where nothing does."""
+    rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return slice(0, image.shape[0]), slice(0, image.shape[1])
+    return tuple(slice(max(0, i[0] - border), i[-1] + 1 + border) for i in (rows, columns))
+
+
+def on_network(place: Mapping, lesions: pd.DataFrame, height: int, width: int, aspect: str) -> list[tuple]:
+    """Lesions as ellipses `(x, y, half_width, half_height)` in network pixels; circles unless `stretch`."""
+    x, y, r = (lesions[name].to_numpy(float) for name in ("x", "y", "radius"))
+    there = [place, height, width, aspect]
+    centre_x, centre_y = source_to_network(x, y, *there)
+    corner_x, corner_y = source_to_network(x + r, y + r, *there)
+    return list(zip(centre_x, centre_y, np.abs(corner_x - centre_x), np.abs(corner_y - centre_y), strict=True))
+
+
+def show_map(
+    image: np.ndarray,
+    display: np.ndarray | None,
+    cell: float,
+    ax: Axes,
+    lesions: Sequence[tuple] = (),
+    mm_per_pixel: float | None = None,
+) -> Axes:
+    """Draw a mammogram, cropped to the breast, under a map whose colour and opacity follow its strength.
+
+    Parameters
+    ----------
+    image : ndarray
+        (height, width) uint16 as stored.
+    display : ndarray or None
+        (rows, columns) in [0, 1], as `mammolib.explain.display_maps` gives it; None draws the image alone. Enlarged
+        bilinearly: smooth for the eye, no finer than its cells.
+    cell : float
+        Side of a cell in network pixels.
+    lesions : sequence of (x, y, half_width, half_height)
+        In network pixels; drawn as outlines.
+    mm_per_pixel : float, optional
+        Millimetres in a network pixel; draws a scale bar.
+    """
+    box = breast_box(image)
+    show_mammogram(image[box], ax, None, mm_per_pixel if mm_per_pixel and np.isfinite(mm_per_pixel) else None)
+    limits = ax.get_xlim(), ax.get_ylim()
+    if display is not None:
+        enlarged = resize(display, [round(n * cell) for n in display.shape], order=1, mode="edge")
+        short = [max(0, n - m) for n, m in zip(image.shape, enlarged.shape, strict=True)]
+        enlarged = np.pad(enlarged, [(0, n) for n in short])[box]
+        ax.imshow(enlarged, cmap=HEAT, vmin=0, vmax=1, alpha=STRONGEST_ALPHA * np.clip(enlarged, 0, 1))
+    for x, y, half_width, half_height in lesions:
+        centre = (x - box[1].start, y - box[0].start)
+        outline = Ellipse(centre, 2 * half_width, 2 * half_height, fill=False, edgecolor="#56B4E9", linewidth=1.2)
+        ax.add_patch(outline)
+    ax.set(xlim=limits[0], ylim=limits[1])
+    return ax
+
+
+def lesion_marks(cases: pd.DataFrame, annotations: pd.DataFrame, height: int, width: int, aspect: str) -> list[list]:
+    """Lesions of each case as `show_map` takes them, in the cases' order; an empty list without annotation."""
+    lesions = dict(list(annotations.groupby("image_id")))
+    rows = cases.to_dict("records")
+    return [on_network(row, lesions.get(row["image_id"], annotations[:0]), height, width, aspect) for row in rows]
+
+
+def case_titles(cases: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    """Three lines a case: what it truly is, what the network says, how sure it is of that."""
+    titles = []
+    for row in cases.to_dict("records"):
+        said = max(classes, key=lambda name: row[f"p_{name}"])
+        verdict = "right" if said == row["label"] else "wrong"
+        first = f"true: {class_name(row['label'])}\npredicted: {class_name(said)}"
+        titles.append(f"{first}\np = {row[f'p_{said}']:.2f} ({verdict})")
+    return titles
+
+
+def show_case(image: np.ndarray, panels: Sequence[tuple], axes: Sequence[Axes], title: str, lesions, mm: float) -> None:
+    """One row of a figure: the image with its title, then a panel a map.
+
+    Parameters
+    ----------
+    panels : sequence of (display, cell, text)
+        As `show_map` takes them; one fewer than `axes`.
+    mm : float
+        Millimetres in a network pixel, NaN where unknown (no scale bar then).
+    """
+    show_map(image, None, 1, axes[0], lesions=lesions, mm_per_pixel=mm)
+    axes[0].set_title(title, fontsize=8)
+    for ax, (display, cell, text) in zip(axes[1:], panels, strict=True):
+        show_map(image, display, cell, ax, lesions=lesions)
+        ax.set_title(text, fontsize=8)
+
+
+def surest_case(cases: pd.DataFrame, name: str) -> int:
+    """Position of the case of class `name` that the network is surest of, among those with an annotation if any."""
+    own = cases.reset_index(drop=True)
+    own = own[own["label"] == name]
+    if own.empty:
+        raise ValueError(f"no image of class {name!r} to show")
+    marked = own[own["annotated"]]
+    return int((marked if len(marked) else own)[f"p_{name}"].idxmax())
+
+
+def some_cases(right: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Positions of up to `count` right and as many wrong cases, drawn by the seed and not by their looks."""
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(np.flatnonzero(kind))[:count] for kind in (right, ~right)]
+    return np.concatenate(chosen)
+
+
+def heat_bar(axes: Sequence[Axes], label: str = "share of the image's strongest cell, over all classes"):
+    """Colour bar beside a row or block of maps; `axes` as `plt.subplots` returns them."""
+    axes = np.atleast_1d(axes)
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), HEAT)
+    bar = axes.flat[0].figure.colorbar(scale, ax=axes, shrink=0.6, fraction=0.03, pad=0.01)
+    bar.set_label(label, fontsize=8)
+    return bar
+
+
+def zone_bars(zones: Mapping[str, Mapping], name: str, ax: Axes, classes: Sequence[str]) -> Axes:
+    """Bars of the energy share in each zone of a class's own maps, with intervals; a tick marks the area's share.
+
+    Parameters
+    ----------
+    zones : mapping
+        As `mammolib.zones.zone_summary` gives it, for all classes.
+    name : str
+        The class to draw.
+    """
+    found = [zones[name][zone] for zone in ZONES]
+    known = [part["energy"]["value"] is not None for part in found]
+    colour = class_palette(classes)[name]
+    for i, part in enumerate(found):
+        if not known[i]:
+            continue
+        energy = part["energy"]
+        hidden = "not resolvable" in part["enrichment"].get("note", "")
+        style = {"color": "white", "edgecolor": colour, "hatch": "///"} if hidden else {"color": colour}
+        ax.bar(i, energy["value"], width=0.7, **style)
+        ends = [[energy["value"] - energy["low"]], [energy["high"] - energy["value"]]]
+        ax.errorbar(i, energy["value"], ends, color="black", linewidth=1, capsize=3)
+        ax.plot([i - 0.42, i + 0.42], [part["area"]["value"]] * 2, color="black", linewidth=2.5, solid_capstyle="butt")
+    ax.set_xticks(range(len(ZONES)), [ZONE_NAMES[zone] for zone in ZONES], fontsize=7)
+    ax.set(ylabel="share of the map's energy", ylim=(0, None))
+    n, patients = found[0]["energy"]["n"], found[0]["energy"]["patients"]
+    ax.set_title(f"{class_name(name)}\nn = {n} images, {patients} patients")
+    return ax

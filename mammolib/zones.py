@@ -1,0 +1,300 @@
+"""Where a map's energy lies, in zones around the annotated lesions.
+
+d is the smallest distance / radius over an image's lesions, in source pixels. Zones: core d < 0.7, margin 0.7-1.3,
+surroundings 1.3-3, remote d >= 3 inside the breast, and whatever lies outside the breast, at any d. Shares are of the
+unpadded image, so that an image's five add up to 1.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from mammolib.bootstrap import estimate, patient_weights
+from mammolib.claims import shown
+from mammolib.images import breast_mask, network_to_source
+from mammolib.plots import class_name
+
+ZONES = ("core", "margin", "surroundings", "remote", "outside")
+EDGES = (0.7, 1.3, 3.0)  # radii
+# How thick a zone is, in radii: the core is measured across, the two beyond the lesion have no outer end of their own.
+THICKNESS = {"core": 1.4, "margin": 0.6, "surroundings": 1.7, "remote": np.inf, "outside": np.inf}
+PADDING = -1
+
+
+def lesion_distance(x: np.ndarray, y: np.ndarray, lesions: pd.DataFrame) -> np.ndarray:
+    """Smallest distance over radius to any of the lesions (`x, y, radius` in x's unit); x's shape, inf without one."""
+    if not (lesions["radius"] > 0).all():
+        raise ValueError(f"radius {lesions['radius'].min()} of a lesion; a positive number is allowed")
+    if lesions.empty:
+        return np.full(x.shape, np.inf)
+    return np.min([np.hypot(x - a.x, y - a.y) / a.radius for a in lesions.itertuples()], axis=0)
+
+
+def zone_grid(
+    place: Mapping, lesions: pd.DataFrame, breast: np.ndarray, aspect: str = "pad", subsamples: int = 3
+) -> np.ndarray:
+    """Zone of each part of a network pixel.
+
+    Parameters
+    ----------
+    place : mapping
+        The image's row of cohort.csv: `crop_top, crop_left, crop_height, crop_width, flipped`.
+    lesions : DataFrame
+        `x, y, radius` in source pixels; without a row all of the breast is remote.
+    breast : ndarray
+        (height, width) bool on the network's grid.
+    aspect : str
+        How 01 fitted the crop into the network's frame: `pad` or `stretch`.
+    subsamples : int
+        Parts of a network pixel along each axis; circles are cut that much finer than pixels.
+
+    Returns
+    -------
+    grid : ndarray
+        (height * subsamples, width * subsamples) int8: index into `ZONES`, -1 in the padding.
+    """
+    height, width = breast.shape
+    rows, columns = ((np.arange(n * subsamples) + 0.5) / subsamples - 0.5 for n in (height, width))
+    x, y = np.meshgrid(columns, rows)
+    x, y = network_to_source(x, y, place, height, width, aspect)
+    zones = np.digitize(lesion_distance(x, y, lesions), EDGES).astype(np.int8)
+    zones[~np.kron(breast, np.ones((subsamples, subsamples), bool))] = ZONES.index("outside")
+    left, top = place["crop_left"] - 0.5, place["crop_top"] - 0.5  # a pixel's centre is a whole number
+    inside = (x >= left) & (x < left + place["crop_width"]) & (y >= top) & (y < top + place["crop_height"])
+    zones[~inside] = PADDING
+    return zones
+
+
+def zone_shares(maps: np.ndarray, cell: float, grid: np.ndarray, subsamples: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the maps' positive part, and of the area, in each zone.
+
+    A cell's value counts for its whole square: nothing is interpolated, for that would invent detail.
+
+    Parameters
+    ----------
+    maps : ndarray
+        (classes, rows, columns) raw maps of one image.
+    cell : float
+        Side of a cell in network pixels.
+    grid : ndarray
+        As `zone_grid` gives it, with the same `subsamples`.
+
+    Returns
+    -------
+    energy : ndarray
+        (classes, 5), each row adds up to 1, or is NaN where a map has no positive part in the unpadded image.
+    area : ndarray
+        (5,), adds up to 1.
+    """
+    rows, columns = (
+        np.minimum(((np.arange(n) + 0.5) / (subsamples * cell)).astype(int), m - 1)
+        for n, m in zip(grid.shape, maps.shape[1:], strict=True)
+    )
+    positive = np.maximum(np.nan_to_num(maps), 0)[:, rows][:, :, columns]
+    seen = grid != PADDING
+    zones = grid[seen]
+    area = np.bincount(zones, minlength=len(ZONES)) / zones.size
+    sums = np.array([np.bincount(zones, values[seen], minlength=len(ZONES)) for values in positive])
+    total = sums.sum(axis=1, keepdims=True)
+    return np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 0), area
+
+
+def zone_table(
+    maps: np.ndarray,
+    cell: float,
+    images: pd.DataFrame,
+    annotations: pd.DataFrame,
+    breasts: np.ndarray,
+    classes: Sequence[str],
+    aspect: str = "pad",
+) -> pd.DataFrame:
+    """Zone shares of every annotated image and class.
+
+    Parameters
+    ----------
+    maps : ndarray
+        (n, classes, rows, columns) raw maps.
+    images : DataFrame
+        n rows in the order of the maps, with the columns of cohort.csv.
+    annotations : DataFrame
+        `image_id, x, y, radius`; images without a row are left out.
+    breasts : ndarray
+        (n, height, width) bool on the network's grid.
+
+    Returns
+    -------
+    table : DataFrame
+        `image_id, patient, label, map_class, zone, energy, area`; energy is NaN for an empty map.
+    """
+    parts = []
+    lesions = dict(list(annotations.groupby("image_id")))
+    for row, raw, breast in zip(images.to_dict("records"), maps, breasts, strict=True):
+        if row["image_id"] not in lesions:
+            continue
+        energy, area = zone_shares(raw, cell, zone_grid(row, lesions[row["image_id"]], breast, aspect))
+        index = pd.MultiIndex.from_product([classes, ZONES], names=["map_class", "zone"])
+        part = pd.DataFrame({"energy": energy.ravel(), "area": np.tile(area, len(classes))}, index=index).reset_index()
+        parts.append(part.assign(image_id=row["image_id"], patient=row["patient"], label=row["label"]))
+    columns = ["image_id", "patient", "label", "map_class", "zone", "energy", "area"]
+    return pd.concat(parts)[columns].reset_index(drop=True) if parts else pd.DataFrame(columns=columns)
+
+
+def outside_shares(
+    maps: np.ndarray, cell: float, images: pd.DataFrame, breasts: np.ndarray, aspect: str = "pad"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Share of each map's energy, (n, classes), and of the area, (n,), outside the breast; annotated or not."""
+    nowhere = pd.DataFrame({"x": [], "y": [], "radius": []}, dtype=float)
+    rows = zip(images.to_dict("records"), maps, breasts, strict=True)
+    shares = [zone_shares(raw, cell, zone_grid(row, nowhere, breast, aspect)) for row, raw, breast in rows]
+    last = ZONES.index("outside")
+    return np.array([energy[:, last] for energy, _ in shares]), np.array([area[last] for _, area in shares])
+
+
+def breasts_of(images: np.ndarray, background: str) -> np.ndarray:
+    """Where the breast is on the network's grid, (n, height, width) bool, for 01's parameter `background`.
+
+    `zero` left exact zeros outside; under `keep` the outline is looked for again.
+    """
+    return images > 0 if background == "zero" else np.array([breast_mask(image) for image in images])
+
+
+def cells_inside(breasts: np.ndarray, cell: float, rows: int, columns: int) -> np.ndarray:
+    """Which cells of a layer have their centre in the breast: (n, rows, columns) bool."""
+    y, x = (
+        np.minimum(((np.arange(n) + 0.5) * cell).astype(int), m - 1)
+        for n, m in zip((rows, columns), breasts.shape[1:], strict=True)
+    )
+    return breasts[:, y][:, :, x]
+
+
+def mean_estimate(
+    values: np.ndarray, patients: np.ndarray, draws: int, seed: int, over=None, limits=(0.0, 1.0)
+) -> dict:
+    """Mean over images, or the ratio of two means, as an estimate: patients resampled with all their images.
+
+    Parameters
+    ----------
+    values : ndarray
+        (n,) one value an image; NaN is left out.
+    patients : ndarray
+        (n,) whose image it is.
+    over : ndarray, optional
+        (n,) the ratio's lower part. The ratio of means has a value where single areas are zero; a mean of ratios not.
+    """
+    known = ~np.isnan(values)
+    if not known.any():
+        return estimate(np.nan, np.empty(0), 0, 0)
+    over = np.ones(len(values)) if over is None else over
+    codes = pd.factorize(np.asarray(patients)[known])[0]
+    above, below = (np.bincount(codes, np.asarray(part, float)[known]) for part in (values, over))
+    if below.sum() == 0:
+        return estimate(np.nan, np.empty(0), known.sum(), len(above)) | {"note": "not estimable: no such area"}
+    weights = np.concatenate(list(patient_weights(np.zeros(len(above), int), draws, seed)))
+    sums = weights @ below
+    drawn = np.divide(weights @ above, sums, out=np.full(draws, np.nan), where=sums > 0)
+    return estimate(above.sum() / below.sum(), drawn, known.sum(), len(above), limits)
+
+
+def zone_summary(table: pd.DataFrame, classes: Sequence[str], resolvable: Mapping, draws: int, seed: int) -> dict:
+    """Energy, area and enrichment of each class's own map on the images that truly are of the class.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `zone_table` gives it.
+    resolvable : mapping
+        Zone to bool, as `resolvable_zones` gives it; enrichment of the others has no value and says so.
+
+    Returns
+    -------
+    zones : dict
+        {class: {zone: {"energy", "area", "enrichment"}}}, each an estimate. Enrichment is mean energy over mean area.
+    """
+    summary = {}
+    for name in classes:
+        own = table[(table["label"] == name) & (table["map_class"] == name) & table["energy"].notna()]
+        summary[name] = {}
+        for zone in ZONES:
+            part = own[own["zone"] == zone]
+            energy, area = part["energy"].to_numpy(float), part["area"].to_numpy(float)
+            patients, how = part["patient"].to_numpy(), {"draws": draws, "seed": seed}
+            found = {key: mean_estimate(v, patients, **how) for key, v in (("energy", energy), ("area", area))}
+            ratio = mean_estimate(energy, patients, **how, over=area, limits=(0.0, np.inf))
+            if not resolvable[zone] and ratio["value"] is not None:
+                ratio |= {"value": None, "low": None, "high": None, "note": "not resolvable: thinner than a cell"}
+            summary[name][zone] = found | {"enrichment": ratio}
+    return summary
+
+
+def zone_text(summary: Mapping) -> pd.DataFrame:
+    """The summary as people read it: a row a class and zone, `0.12 [0.10, 0.15]`, with n of images and patients."""
+    rows = []
+    for name, zones in summary.items():
+        for zone, found in zones.items():
+            row = {key: shown(part) for key, part in found.items()}
+            n = {key: found["energy"][key] for key in ("n", "patients")}
+            rows.append({"class": class_name(name), "zone": zone} | row | n)
+    return pd.DataFrame(rows).set_index(["class", "zone"])
+
+
+def in_mm(length: float) -> str:
+    """A length in mm as text, `5.8 mm`, or that it is unknown: cohorts without pixel spacing have none."""
+    return f"{length:.1f} mm" if np.isfinite(length) else "unknown mm"
+
+
+def below(found: Mapping, limit: float, says: str) -> dict:
+    """A check whose estimate has to lie below a limit: passed where all of its interval does, failed where none."""
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    known = None not in (value, low, high, limit)
+    verdict = ("passed" if high < limit else "failed" if low >= limit else "undecided") if known else "not estimable"
+    return {"says": says} | dict(found) | {"limit": limit, "verdict": verdict}
+
+
+def network_scale(images: pd.DataFrame, height: int, width: int, aspect: str = "pad") -> np.ndarray:
+    """Source pixels in one network pixel, (n,) float; the coarser axis where `stretch` makes them differ."""
+    place = {"crop_top": 0, "crop_left": 0, "flipped": False}
+    scales = []
+    for rows, columns in images[["crop_height", "crop_width"]].itertuples(index=False):
+        x, y = network_to_source(
+            np.array([0, 1]),
+            np.array([0, 1]),
+            place | {"crop_height": rows, "crop_width": columns},
+            height,
+            width,
+            aspect,
+        )
+        scales.append(max(abs(np.diff(x)[0]), abs(np.diff(y)[0])))
+    return np.array(scales)
+
+
+def cell_table(layers: pd.DataFrame, radius: float, mm: float) -> pd.DataFrame:
+    """What each layer can show: `layer, rows, columns, cell_mm, margin_mm, resolves`; `radius` in network pixels."""
+    thin = [zone for zone, thickness in THICKNESS.items() if np.isfinite(thickness)]
+    seen = [resolvable_zones(cell, radius) for cell in layers["cell"]]
+    named = [", ".join(zone for zone in thin if found[zone]) or "none" for found in seen]
+    sizes = {"cell_mm": layers["cell"] * mm, "margin_mm": THICKNESS["margin"] * radius * mm}
+    return layers[["layer", "rows", "columns"]].assign(**sizes, resolves=named).set_index("layer")
+
+
+def resolvable_zones(cell: float, radius: float) -> dict[str, bool]:
+    """Which zones of a lesion of `radius` are at least as thick as a cell (both in network pixels)."""
+    return {zone: bool(cell <= thickness * radius) for zone, thickness in THICKNESS.items()}
+
+
+def choose_layer(layers: pd.DataFrame, radius: float) -> str:
+    """The deepest layer whose cell resolves the thinnest zone, else the finest there is.
+
+    Deep layers carry the class, shallow ones the place: the deepest that can show the zones is the best of both.
+
+    Parameters
+    ----------
+    layers : DataFrame
+        `layer, cell` in the network's order, as `mammolib.explain.last_of_each_grid` gives it.
+    radius : float
+        Of the median lesion, in network pixels; NaN without lesions gives the deepest layer.
+    """
+    if np.isnan(radius):
+        return layers["layer"].iloc[-1]
+    fine = layers[layers["cell"] <= min(THICKNESS.values()) * radius]
+    return fine["layer"].iloc[-1] if len(fine) else layers.loc[layers["cell"].idxmin(), "layer"]
