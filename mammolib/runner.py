@@ -187,8 +187,10 @@ def run_notebook(project: Path, profile: str, name: str, values: dict[str, Any],
         error = f"{name}, {execution.describe_stop(partial)}: {error}"
         if partial.exists():
             failed = partial.replace(folder / f"{name}.failed.ipynb")
-            log.replace(folder / f"{name}.failed.log")
-            error += f" (kept: {shown(failed, project)}, and .log)"
+            error += f" (kept: {shown(failed, project)}"
+            if log.stat().st_size:
+                error += f" and {log.replace(folder / f'{name}.failed.log').name}"
+            error += ")"
     finally:
         partial.unlink(missing_ok=True)
         log.unlink(missing_ok=True)
