@@ -14,6 +14,9 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the notebooks of a profile, in order")
     run.add_argument("profile", help="a folder of params/")
     run.add_argument("--from", dest="start", metavar="NN_name", help="start here; earlier rooms must be unchanged")
+    run.add_argument(
+        "--to", dest="end", metavar="NN_name", help="stop after this one; results of later ones are removed"
+    )
     run.add_argument("-p", dest="overrides", action="append", default=[], metavar="NN_name.parameter=value")
     run.add_argument("--outputs", metavar="DIR", help="write here (default outputs/PROFILE; from the project's folder)")
     report = commands.add_parser("report", help="print the result table of a profile")
@@ -29,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     project = rooms.project_root()
     try:
         if chosen.command == "run":
-            return runner.run(project, chosen.profile, chosen.start, chosen.overrides, chosen.outputs)
+            return runner.run(project, chosen.profile, chosen.start, chosen.overrides, chosen.outputs, chosen.end)
         return print_report(chosen.profile, chosen.outputs)
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left under a final name", file=sys.stderr)

@@ -20,11 +20,17 @@ ZONE_NAMES |= {"remote": "remote\n> 3 r", "outside": "outside\nbreast"}
 
 
 def breast_box(image: np.ndarray, border: int = 2) -> tuple[slice, slice]:
-    """Rows and columns that hold anything but the frame's zeros, with a small border; all where nothing does."""
+    """Rows and columns that hold anything but the frame's zeros, with a small border; all where nothing does.
+
+    At least 0.6 times as wide as high, where the image is: panels of a row then look alike and titles have room.
+    """
     rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return slice(0, image.shape[0]), slice(0, image.shape[1])
-    return tuple(slice(max(0, i[0] - border), i[-1] + 1 + border) for i in (rows, columns))
+    top, bottom = max(0, rows[0] - border), min(image.shape[0], rows[-1] + 1 + border)
+    left, right = max(0, columns[0] - border), columns[-1] + 1 + border
+    right = max(right, left + round(0.6 * (bottom - top)))
+    return slice(top, bottom), slice(left, min(right, image.shape[1]))
 
 
 def on_network(place: Mapping, lesions: pd.DataFrame, height: int, width: int, aspect: str) -> list[tuple]:
@@ -161,7 +167,12 @@ def zone_bars(zones: Mapping[str, Mapping], name: str, ax: Axes, classes: Sequen
         ax.errorbar(i, energy["value"], ends, color="black", linewidth=1, capsize=3)
         ax.plot([i - 0.42, i + 0.42], [part["area"]["value"]] * 2, color="black", linewidth=2.5, solid_capstyle="butt")
     ax.set_xticks(range(len(ZONES)), [ZONE_NAMES[zone] for zone in ZONES], fontsize=7)
-    ax.set(ylabel="share of the map's energy", ylim=(0, None))
+    parts = [
+        part[key]["high"] for of_class in zones.values() for part in of_class.values() for key in ("energy", "area")
+    ]
+    ax.set(
+        ylabel="share of the map's energy", ylim=(0, 1.05 * max([end for end in parts if end is not None], default=1))
+    )
     n, patients = found[0]["energy"]["n"], found[0]["energy"]["patients"]
     ax.set_title(f"{class_name(name)}\nn = {n} images, {patients} patients")
     return ax

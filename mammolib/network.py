@@ -42,6 +42,7 @@ def build_network(
     dropout: float = 0.0,
     initializer: str = "glorot_uniform",
     weights: str | None = None,
+    scaling: tuple[float, float] = (1.0, 0.0),
     seed: int = 0,
     dtype_policy: str = "float32",
 ) -> keras.Model:
@@ -67,6 +68,8 @@ def build_network(
         Of every kernel, each with its own seed drawn from `seed`; dense256's hidden layer is always He normal.
     weights
         None, ``imagenet``, or a file of weights (see `take_weights`).
+    scaling
+        Factor and offset of the first layer, which is left out at (1, 0): the convolutions see factor * x + offset.
     dtype_policy
         ``float32`` or ``mixed_bfloat16``; logits and probabilities are float32 in either case.
 
@@ -82,6 +85,8 @@ def build_network(
         return INITIALIZERS[name](seed=int(next(seeds)) >> 1)
 
     x = inputs = keras.Input(input_shape, name="image")
+    if tuple(scaling) != (1.0, 0.0):
+        x = keras.layers.Rescaling(scaling[0], scaling[1], name="scaling", dtype="float32")(x)
     for block, (channels, convolutions) in enumerate(BLOCKS, start=1):
         for index in range(1, convolutions + 1):
             name = f"block{block}_conv{index}"

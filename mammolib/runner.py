@@ -123,15 +123,29 @@ def earlier_problems(outputs: Path, names: list[str]) -> list[str]:
     return problems
 
 
-def run(project: Path, profile: str, start: str | None, overrides: list[str], outputs: str | None) -> int:
-    """Run a profile and return the exit status: 0, 1 (a notebook failed), 2 (bad input: nothing was run)."""
+def run(
+    project: Path,
+    profile: str,
+    start: str | None,
+    overrides: list[str],
+    outputs: str | None,
+    end: str | None = None,
+) -> int:
+    """Run a profile, from `start` to `end` (None: all), and return the exit status.
+
+    0 is success, 1 a notebook that failed, 2 bad input (nothing was run). Results of the notebooks after `end` are
+    removed, for they would be of another run.
+    """
     try:
         planned = plan(project, profile, overrides, outputs)
         names = list(planned)
-        if start is not None and start not in names:
-            raise ValueError(f"--from {start}: not in profile {profile}; allowed are {', '.join(names)}")
+        for option, name in (("--from", start), ("--to", end)):
+            if name is not None and name not in names:
+                raise ValueError(f"{option} {name}: not in profile {profile}; allowed are {', '.join(names)}")
         folder = rooms.resolve(next(iter(planned.values()))["outputs"])
-        first = names.index(start) if start else 0
+        first, last = names.index(start) if start else 0, names.index(end) + 1 if end else len(names)
+        if last <= first:
+            raise ValueError(f"--to {end}: comes before --from {start}")
         if problems := earlier_problems(folder, names[:first]):
             raise ValueError("\n".join(problems))
     except ValueError as error:
@@ -140,8 +154,8 @@ def run(project: Path, profile: str, start: str | None, overrides: list[str], ou
     for name in names[first:]:
         remove_stale(folder, name)
     begun = time.monotonic()
-    for number, name in enumerate(names[first:], start=1):
-        print(f"[{number}/{len(names) - first}] {name} ...", flush=True)
+    for number, name in enumerate(names[first:last], start=1):
+        print(f"[{number}/{last - first}] {name} ...", flush=True)
         clock = time.monotonic()
         try:
             noise = run_notebook(project, profile, name, planned[name], folder)
@@ -149,9 +163,9 @@ def run(project: Path, profile: str, start: str | None, overrides: list[str], ou
             print(f"error: {error}", file=sys.stderr)
             return 1
         kept_out = f"; {noise} lines of stderr kept out of the copy" if noise else ""
-        print(f"[{number}/{len(names) - first}] {name}: {time.monotonic() - clock:.0f} s{kept_out}", flush=True)
+        print(f"[{number}/{last - first}] {name}: {time.monotonic() - clock:.0f} s{kept_out}", flush=True)
     print(f"{profile}: {time.monotonic() - begun:.0f} s. To read:")
-    for name in names[first:]:
+    for name in names[first:last]:
         print(f"  {shown(folder / f'{name}.ipynb', project)}")
     return 0
 

@@ -15,6 +15,7 @@ from mammolib.network import require_choice
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
 CLIPS = {"global": "global_clipnorm", "variable": "clipnorm", "none": None}
 SCHEDULES = ("constant", "cosine")
+SCALINGS = ("unit", "standardise")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "auto")
 HISTORY = (
     "fold", "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds", "learning_rate",
@@ -26,6 +27,27 @@ def to_network(images: np.ndarray) -> np.ndarray:
     if images.dtype != np.uint16 or images.ndim != 3:
         raise ValueError(f"images: {images.dtype} of shape {images.shape}; allowed is uint16 (n, height, width)")
     return np.multiply(images[..., None], np.float32(1 / 65535), dtype=np.float32)
+
+
+def input_scaling(images: np.ndarray, kind: str) -> tuple[float, float]:
+    """Return the factor and offset of the network's first layer.
+
+    Parameters
+    ----------
+    images
+        (n, height, width) uint16, the training images; up to 256 of them, evenly spaced, are read.
+    kind
+        ``unit`` leaves values in [0, 1]. ``standardise`` brings the breast's pixels (those above 0) to mean 0 and standard
+        deviation 1: without it, what all breasts share outweighs what tells them apart, and small steps learn nothing.
+    """
+    require_choice("input_scaling", kind, SCALINGS)
+    if kind == "unit":
+        return 1.0, 0.0
+    sample = images[:: -(-len(images) // 256)]
+    breast = sample[sample > 0].astype(np.float64) / 65535
+    if breast.size == 0 or breast.std() == 0:
+        raise ValueError("input_scaling: standardise, but the training images are flat; allowed for them is unit")
+    return float(1 / breast.std()), float(-breast.mean() / breast.std())
 
 
 def predict(network: keras.Model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:

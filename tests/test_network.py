@@ -139,3 +139,13 @@ def test_layer_table_adds_up():
     rows = layer_table(network)
     assert sum(row["parameters"] for row in rows) == parameters(network)
     assert rows[0] == {"layer": "image", "kind": "InputLayer", "output": "32 x 32 x 1", "parameters": 0}
+
+
+def test_scaling_stands_before_the_first_convolution_and_is_left_out_at_identity():
+    scaled = build_network((32, 32, 1), 2, width=1 / 64, scaling=(2.0, -1.0))
+    plain = build_network((32, 32, 1), 2, width=1 / 64)
+    assert [layer.name for layer in scaled.layers[:3]] == ["image", "scaling", "block1_conv1"]
+    assert [layer.name for layer in plain.layers[:2]] == ["image", "block1_conv1"]
+    image = np.random.default_rng(0).random((1, 32, 32, 1), dtype=np.float32)
+    plain.set_weights(scaled.get_weights())
+    np.testing.assert_allclose(scaled(image), plain(2 * image - 1), rtol=1e-5)

@@ -57,8 +57,8 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(project, *overrides, start=None, outputs=None, profile="tiny"):
-    return runner.run(project, profile, start, list(overrides), outputs)
+def run(project, *overrides, start=None, outputs=None, profile="tiny", end=None):
+    return runner.run(project, profile, start, list(overrides), outputs, end)
 
 
 def left(project) -> set[str]:
@@ -146,6 +146,15 @@ def test_all_bad_input_is_reported_together_and_nothing_runs(project, capfd):
     for error, words in zip(errors, expected, strict=True):
         assert words in error
     assert not (project / "outputs").exists()
+
+
+def test_to_stops_there_and_removes_what_would_be_of_another_run(project, capfd):
+    (project / "outputs/tiny").mkdir(parents=True)
+    (project / "outputs/tiny/02_second.json").write_text("{}")
+    assert run(project, end="01_first") == 0
+    assert left(project) == {"01_first.ipynb", "01_first.json"}
+    assert run(project, start="02_second", end="01_first") == 2
+    assert "--to 01_first: comes before --from 02_second" in capfd.readouterr().err
 
 
 def test_unknown_profile_and_start_list_what_there_is(project, capfd):

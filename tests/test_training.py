@@ -7,6 +7,7 @@ from mammolib.network import build_network
 from mammolib.training import (
     epoch_order,
     fit,
+    input_scaling,
     make_deterministic,
     make_optimizer,
     patient_folds,
@@ -166,3 +167,14 @@ def test_bfloat16_trains_with_float32_output():
     )
     assert np.isfinite(history[0]["loss"])
     assert keras.backend.standardize_dtype(network.output.dtype) == "float32"
+
+
+def test_standardised_input_has_mean_0_and_sd_1_in_the_breast_and_unit_is_left_alone():
+    images = np.zeros((3, 4, 4), np.uint16)
+    images[:, :2] = np.array([10000, 20000], np.uint16).repeat(4).reshape(2, 4)  # the lower half is background
+    assert input_scaling(images, "unit") == (1.0, 0.0)
+    factor, offset = input_scaling(images, "standardise")
+    seen = factor * images[images > 0] / 65535 + offset
+    assert (seen.mean(), seen.std()) == pytest.approx((0, 1), abs=1e-9)
+    with pytest.raises(ValueError, match="the training images are flat"):
+        input_scaling(np.zeros((2, 4, 4), np.uint16), "standardise")

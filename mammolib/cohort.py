@@ -1,0 +1,296 @@
+One table goes through all steps: a row an image of the registry, with `reason` ("" while the image stays) and
+`detail`. Every step returns a new table; the first reason stays.
+"""
+
+import csv
+import hashlib
+import hmac
+import secrets
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+# The closed list: reason -> what the flow diagram says
+REASONS = {
+    "outside_period": "diagnosed outside the period",
+    "no_diagnosis_date": "no diagnosis date",
+    "other_histology": "another histology",
+    "subtype_not_stated": "subtype not stated",
+    "missing_file": "file missing",
+    "unreadable": "file unreadable or cut short",
+    "not_mammogram": "not a mammogram",
+    "for_processing": "for processing, not for presentation",
+    "magnification_view": "magnification view",
+    "quality_control_image": "quality control image",
+    "no_breast": "no breast found",
+    "duplicate_same_patient": "same pixels again, same patient",
+    "duplicate_other_patient": "same pixels, another patient or label",
+}
+REQUIRED = ("patient_id", "image_path", "label")
+OPTIONAL = ("diagnosis_date", "ImageLaterality", "ViewPosition", "pixel_spacing_mm", "split")
+COLUMNS = (
+    *("image_id", "patient", "label", "split", "ImageLaterality", "ViewPosition", "Manufacturer", "rows", "columns"),
+    *("pixel_spacing_mm", "pixel_spacing_source", "crop_top", "crop_left", "crop_height", "crop_width", "flipped"),
+    *("breast_area_mm2", "sha256"),
+)
+PARTS = ("development", "test")
+
+
+def read_table(path: Path, required: Sequence[str], encoding: str = "utf-8-sig") -> pd.DataFrame:
+    """Read a CSV as text, spaces round values removed; ValueError names file and column where it doesn't fit."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not {encoding}; set `encoding` (utf-8-sig, cp932, ...)") from None
+    except (LookupError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{path}: not read as CSV with encoding {encoding!r} ({error})") from None
+    missing = [column for column in required if column not in table]
+    if missing:
+        raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    return table.apply(lambda column: column.str.strip())
+
+
+def read_registry(path: Path, encoding: str = "utf-8-sig") -> pd.DataFrame:
+    """Registry in the columns `REQUIRED` and `OPTIONAL`, all text; an optional column that is absent is ""."""
+    return read_table(path, REQUIRED, encoding).reindex(columns=[*REQUIRED, *OPTIONAL], fill_value="")
+
+
+def folded(word: str) -> str:
+    """Fold what writes the same word: full and half width (NFKC), がん / ガン / 癌, capitals, spaces."""
+    word = unicodedata.normalize("NFKC", word).casefold()
+    return " ".join(word.replace("がん", "癌").replace("ガン", "癌").split())
+
+
+def read_label_map(path: Path, classes: Sequence[str]) -> dict[str, str]:
+    """Folded word -> class, or -> reason of exclusion; an empty class means other_histology.
+
+    Raises
+    ------
+    ValueError
+        For a class that is neither in `classes` nor a reason, and for a word that stands there twice with two classes.
+    """
+    table = read_table(path, ("word", "class"))
+    table["class"] = table["class"].replace("", "other_histology")
+    table["word"] = table["word"].map(folded)
+    table = table.drop_duplicates()
+    twice = table.loc[table["word"].duplicated(), "word"].tolist()
+    strange = sorted(set(table["class"]) - {*classes, *REASONS})
+    if twice or strange:
+        faults = [f"words with two classes: {', '.join(twice)}"] * bool(twice)
+        faults += [f"class {', '.join(strange)}; allowed: {', '.join(classes)} or a reason"] * bool(strange)
+        raise ValueError(f"{path}: {'; '.join(faults)}")
+    return dict(zip(table["word"], table["class"], strict=True))
+
+
+def day(text: str, name: str) -> pd.Timestamp:
+    """Read a parameter that is a day, such as 2006-01-01."""
+    try:
+        return pd.to_datetime(text, format="ISO8601")
+    except ValueError:
+        raise ValueError(f"{name} is {text!r}; allowed: a day such as 2006-01-01, or null") from None
+
+
+def classify(
+    registry: pd.DataFrame,
+    classes: Sequence[str],
+    label_map: dict[str, str] | None = None,
+    diagnosed_from: str | None = None,
+    diagnosed_to: str | None = None,
+) -> pd.DataFrame:
+    """Check the registry and judge each row by word and date.
+
+    Returns
+    -------
+    DataFrame
+        The registry, `label` now a class ("" where the word means none), with `reason` and `detail`.
+
+    Raises
+    ------
+    ValueError
+        One line a problem, all together: empty or repeated paths, empty patients, unknown words with their counts,
+        dates or spacings that are none, parts other than development and test, a split that is given in part.
+    """
+    words = registry["label"].map(folded)
+    known = {folded(name): name for name in classes} if label_map is None else label_map
+    classed = words.map(known)
+    dates = pd.to_datetime(registry["diagnosis_date"].str.replace("/", "-"), format="ISO8601", errors="coerce")
+    problems = registry_problems(registry, classed.isna(), dates, list(classes if label_map is None else label_map))
+    if problems:
+        raise ValueError("registry: " + "\n".join(problems))
+    rows = registry.assign(label=classed.where(classed.isin(list(classes)), ""), reason="", detail="")
+    if diagnosed_from or diagnosed_to:
+        first = day(diagnosed_from, "diagnosed_from") if diagnosed_from else pd.Timestamp.min
+        last = day(diagnosed_to, "diagnosed_to") if diagnosed_to else pd.Timestamp.max
+        rows = exclude(rows, dates.isna(), "no_diagnosis_date", "diagnosis_date is empty")
+        rows = exclude(rows, (dates < first) | (dates > last), "outside_period", f"{diagnosed_from} to {diagnosed_to}")
+    for reason in sorted(set(classed) - set(classes)):
+        rows = exclude(rows, classed == reason, reason, "by the label's word")
+    return rows
+
+
+def registry_problems(registry: pd.DataFrame, unknown: pd.Series, dates: pd.Series, words: list[str]) -> list[str]:
+    """What is wrong with a registry, one line each; identities and dates are counted, never shown."""
+    lines = []
+    if registry.empty:
+        lines.append("no row; at least one image is needed")
+    for column in ("patient_id", "image_path"):
+        if n := (registry[column] == "").sum():
+            lines.append(f"column {column}: empty in {n} rows; every image needs one")
+    if n := registry["image_path"].duplicated().sum():
+        lines.append(f"column image_path: {n} rows repeat a path; allowed is one row an image")
+    if unknown.any():
+        counts = registry.loc[unknown, "label"].value_counts()
+        listed = ", ".join(f"{word!r} ({n})" for word, n in counts.items())
+        lines.append(f"column label: unknown words {listed}; known: {', '.join(words)}")
+    if n := (dates.isna() & (registry["diagnosis_date"] != "")).sum():
+        lines.append(f"column diagnosis_date: {n} values are no dates; allowed: 2006-01-05 or 2006/1/5")
+    spacing = pd.to_numeric(registry["pixel_spacing_mm"], errors="coerce")
+    if n := ((registry["pixel_spacing_mm"] != "") & ~(spacing > 0)).sum():
+        lines.append(f"column pixel_spacing_mm: {n} values are no positive numbers")
+    strange = sorted(set(registry["split"]) - {*PARTS, ""})
+    if strange:
+        lines.append(f"column split: {', '.join(strange)}; allowed: {', '.join(PARTS)}")
+    if 0 < (registry["split"] == "").sum() < len(registry):
+        lines.append(f"column split: empty in {(registry['split'] == '').sum()} rows; given for all or for none")
+    return lines
+
+
+def exclude(rows: pd.DataFrame, where: pd.Series, reason: str, detail: str) -> pd.DataFrame:
+    """Give a reason to the rows that have none yet."""
+    where = where & (rows["reason"] == "")
+    return rows.assign(reason=rows["reason"].mask(where, reason), detail=rows["detail"].mask(where, detail))
+
+
+def exclude_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
+    """Take out equal pixels (`digest`): under one patient and label the first stays, otherwise nobody knows whose."""
+    kept = rows[rows["reason"] == ""]
+    groups = kept.groupby("digest")
+    owners = groups["patient_id"].transform("nunique").gt(1) | groups["label"].transform("nunique").gt(1)
+    doubled = (groups["digest"].transform("size") > 1).reindex(rows.index, fill_value=False)
+    shared = owners.reindex(rows.index, fill_value=False)
+    again = kept["digest"].duplicated().reindex(rows.index, fill_value=False)
+    rows = exclude(rows, doubled & shared, "duplicate_other_patient", "pixels equal another image's")
+    return exclude(rows, again & ~shared, "duplicate_same_patient", "pixels equal an earlier image's; the first stays")
+
+
+def judge_quality_control(rows: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """Whether the cohort is synthetic: every image that is left says Quality Control Image (0028,0300) YES.
+
+    In a mixed cohort those images leave, so that no phantom counts as a patient.
+    """
+    left = rows["reason"] == ""
+    flagged = rows["QualityControlImage"] == "YES"
+    if left.any() and flagged[left].all():
+        return rows, True
+    return exclude(rows, flagged, "quality_control_image", "Quality Control Image (0028,0300) is YES"), False
+
+
+def require_images(rows: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Raise ValueError where nothing is left, or a class has no image; the message counts the reasons."""
+    left = rows.loc[rows["reason"] == "", "label"]
+    reasons = ", ".join(
+        f"{reason} {n}" for reason, n in rows.loc[rows["reason"] != "", "reason"].value_counts().items()
+    )
+    if left.empty:
+        raise ValueError(f"cohort: none of {len(rows)} images is left; excluded: {reasons}")
+    empty = [name for name in classes if name not in set(left)]
+    if empty:
+        raise ValueError(
+            f"cohort: no image of class {', '.join(empty)} among {len(left)}; excluded: {reasons or 'none'}"
+        )
+
+
+def split_patients(kept: pd.DataFrame, test_share: float, seed: int) -> pd.Series:
+    """Part of each image: the registry's split where it has one, else by patient, stratified by class.
+
+    A patient with several classes counts for the first of them; `test_share` is a share of the patients.
+    """
+    if (kept["split"] != "").all():
+        return kept["split"]
+    if not 0 <= test_share < 1:
+        raise ValueError(f"test_share is {test_share}; allowed: 0 (all development) to below 1")
+    patients = kept.groupby("patient_id")["label"].first()
+    if test_share == 0:
+        return pd.Series("development", kept.index)
+    try:
+        _, test = train_test_split(patients.index, test_size=test_share, stratify=patients, random_state=seed)
+    except ValueError as error:
+        raise ValueError(
+            f"test_share {test_share} of {len(patients)} patients can't be split by class: {error}"
+        ) from None
+    return kept["patient_id"].isin(test).map({True: "test", False: "development"})
+
+
+def pseudonyms(originals: Sequence[str], prefix: str, known: dict[str, str], seed: int) -> dict[str, str]:
+    """Sequential names in seeded order, such as P0001; those already given stay, new ones go on counting."""
+    new = [original for original in dict.fromkeys(originals) if original not in known]
+    order = np.random.default_rng(seed).permutation(len(new))
+    width = max(4, len(str(len(known) + len(new))))
+    return known | {new[k]: f"{prefix}{len(known) + n:0{width}d}" for n, k in enumerate(order, start=1)}
+
+
+def name_rows(rows: pd.DataFrame, key: Path, seed: int) -> pd.DataFrame:
+    """Add `image_id` and `patient`, continued from the key file and kept in it (mode 600)."""
+    known = {"patient": {}, "image": {}}
+    if key.is_file():
+        for kind, original, pseudonym in csv.reader(key.read_text(encoding="utf-8").splitlines()[1:]):
+            known[kind][original] = pseudonym
+    patients = pseudonyms(rows["patient_id"], "P", known["patient"], seed)
+    images = pseudonyms(rows["image_path"], "I", known["image"], seed + 1)
+    table = pd.DataFrame(
+        [("patient", *pair) for pair in patients.items()] + [("image", *pair) for pair in images.items()],
+        columns=["kind", "original", "pseudonym"],
+    )
+    write_private(key, table.to_csv(index=False))
+    return rows.assign(image_id=rows["image_path"].map(images), patient=rows["patient_id"].map(patients))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read (mode 600), beside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def keyed(digests: pd.Series, key: Path | None, seed: int) -> pd.Series:
+    """HMAC-SHA256 of the pixels' digests, so that nobody can look a patient's image up by its hash.
+
+    The key is a private file, made at first use; without one (synthetic and public images) it follows from the seed,
+    so that two runs are equal.
+    """
+    if key is not None and not key.is_file():
+        write_private(key, secrets.token_hex(32))
+    secret = (key.read_text() if key is not None else f"seed {seed}").encode()
+    return digests.map(lambda digest: hmac.new(secret, digest.encode(), hashlib.sha256).hexdigest())
+
+
+def cohort_table(rows: pd.DataFrame, digest_key: Path | None, test_share: float, seed: int) -> pd.DataFrame:
+    """The images that stay, in the columns of cohort.csv and `slot`: development before test, by image_id in each."""
+    kept = rows[rows["reason"] == ""]
+    kept = kept.assign(split=split_patients(kept, test_share, seed), sha256=keyed(kept["digest"], digest_key, seed))
+    kept = kept.astype(dict.fromkeys(("rows", "columns", "slot", *COLUMNS[11:15]), int) | {"flipped": bool})
+    return kept.sort_values(["split", "image_id"], ignore_index=True)[[*COLUMNS, "slot"]]
+
+
+def name_lesions(lesions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Annotations of the images that stay, by image_id; numbers checked, ValueError counts what doesn't fit."""
+    numbers = lesions[["x", "y", "radius"]].apply(pd.to_numeric, errors="coerce")
+    wrong = (numbers.isna().any(axis=1) | (numbers["radius"] <= 0)).sum()
+    strange = (~lesions["image_path"].isin(rows["image_path"])).sum()
+    if wrong or strange:
+        raise ValueError(
+            f"annotations: x, y, radius are no numbers (radius above 0) in {wrong} rows; "
+            f"image_path is not in the registry in {strange} rows"
+        )
+    kept = rows.loc[rows["reason"] == "", ["image_path", "image_id"]]
+    named = numbers.assign(image_path=lesions["image_path"]).merge(kept, on="image_path")
+    return named[["image_id", "x", "y", "radius"]].sort_values(["image_id", "x", "y"], ignore_index=True)
