@@ -1,3 +1,5 @@
+"""From a registry to a cohort: checks, label words, exclusions with their reason, split by patient, leakage gate.
+
 One table goes through all steps: a row an image of the registry, with `reason` ("" while the image stays) and
 `detail`. Every step returns a new table; the first reason stays.
 """
