@@ -54,8 +54,8 @@ def read_dicom(path: Path) -> tuple[np.ndarray, dict]:
     UnreadableImage
         With the reason unreadable, not_mammogram, for_processing or magnification_view.
     """
-    # An impossible birth date is no reason to lose an image; pydicom's warnings hold paths and header texts, so they are
-    # kept here instead of printed.
+    # An impossible birth date is no reason to lose an image. pydicom's warnings hold paths and header texts: they are
+    # caught instead of printed.
     with pydicom.config.disable_value_validation(), warnings.catch_warnings(record=True):
         try:
             dataset = pydicom.dcmread(path)

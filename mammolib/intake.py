@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import ndimage
 
 from mammolib.dicom import UnreadableImage
-from mammolib.images import area_resize, breast_mask, fit_to_network, read_image
+from mammolib.images import ASPECTS, BACKGROUNDS, area_resize, breast_mask, fit_to_network, read_image
 
 FACTS = ("ImageLaterality", "ViewPosition", "Manufacturer", "QualityControlImage")
 PROGRESS_LINES = 5
@@ -63,7 +63,17 @@ def prepare_images(
     -------
     DataFrame
         The rows with facts; the registry's view, side and spacing where the header has none.
+
+    Raises
+    ------
+    ValueError
+        For a frame or choice that fits no image, before any is read.
     """
+    if height < 1 or width < 1:
+        raise ValueError(f"image_height is {height}, image_width is {width}; allowed: 1 or more pixels")
+    for name, value, allowed in (("aspect", aspect, ASPECTS), ("background", background, BACKGROUNDS)):
+        if value not in allowed:
+            raise ValueError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
     todo = rows.index[rows["reason"] == ""]
     images = np.lib.format.open_memmap(file, "w+", np.uint16, (len(todo), height, width))
     paths = [folder / path for path in rows.loc[todo, "image_path"]]

@@ -39,7 +39,9 @@ def mini_mias(source: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         )
     text = (folder / "Info.txt").read_text(encoding="latin-1")
     lines = [line.split() for line in text.splitlines() if line.startswith("mdb")]
-    findings = pd.DataFrame([(fields + [""] * 7)[:7] for fields in lines])  # film, density, kind, severity, x, y, radius
+    findings = pd.DataFrame(
+        [(fields + [""] * 7)[:7] for fields in lines]
+    )  # film, density, kind, severity, x, y, radius
     films = findings.drop_duplicates(0)[[0, 1]].set_axis(["film", "density"], axis=1).reset_index(drop=True)
     films["number"] = films["film"].str[3:].astype(int)
     if len(films) != FILMS or not films["density"].isin(list(DENSITIES)).all():
@@ -69,13 +71,24 @@ def mini_mias(source: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return registry, annotations.reset_index(drop=True)
 
 
-# layout -> reader, and the name that stands above every result
-LAYOUTS = {"mini-mias": (mini_mias, "mini-MIAS")}
+# layout -> reader, the name that stands above every result, and what to cite wherever an image is shown
+LAYOUTS = {
+    "mini-mias": (
+        mini_mias,
+        "mini-MIAS",
+        "Films: mini-MIAS, J Suckling et al. (1994), Excerpta Medica, International Congress Series 1069, 375-378",
+    )
+}
 
 
 def read_layout(layout: str, source: Path) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Registry, annotations and name of a public set; ValueError lists the layouts known."""
     if layout not in LAYOUTS:
         raise ValueError(f"layout is {layout!r}; allowed: registry, {', '.join(LAYOUTS)}")
-    reader, name = LAYOUTS[layout]
+    reader, name, _ = LAYOUTS[layout]
     return *reader(source), name
+
+
+def citation(layout: str) -> str:
+    """What to cite below an image of a public set; "" for a registry."""
+    return LAYOUTS[layout][2] if layout in LAYOUTS else ""

@@ -30,10 +30,10 @@ def table(data, first, depth) -> Dataset:
 
 
 def write(path, syntax=ExplicitVRLittleEndian, drop=(), **elements):
-    """Write a 16 x 16 mammogram; returns its stored values."""
-    stored = np.random.default_rng(0).integers(0, 4096, (16, 16)).astype(np.uint16)
+    """Write a 64 x 64 mammogram; returns its stored values."""
+    stored = np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16)
     usual = {"SOPClassUID": PRESENTATION, "Modality": "MG", "PresentationIntentType": "FOR PRESENTATION"}
-    usual |= {"SOPInstanceUID": generate_uid(), "Rows": 16, "Columns": 16, "PixelData": stored.tobytes()}
+    usual |= {"SOPInstanceUID": generate_uid(), "Rows": 64, "Columns": 64, "PixelData": stored.tobytes()}
     usual |= {"ImageLaterality": "R", "ViewPosition": "CC", "Manufacturer": "maker"}
     dataset = image(**(usual | elements))
     for name in drop:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mammolib.layouts import mini_mias, read_layout
+from mammolib.layouts import citation, mini_mias, read_layout
 
 PLACED = {
     1: ["G CIRC B 535 425 197"],
@@ -62,3 +62,8 @@ def test_half_an_archive_and_an_unknown_layout_are_named(archive):
         mini_mias(archive)
     with pytest.raises(ValueError, match="allowed: registry, mini-mias"):
         read_layout("cbis", archive)
+
+
+def test_a_public_set_is_cited_and_a_registry_is_not():
+    assert "Suckling" in citation("mini-mias")
+    assert citation("registry") == ""
