@@ -130,16 +130,18 @@ def network_to_source(x, y, place: Mapping, height: int, width: int, aspect: str
 def breast_is_right(mask: np.ndarray, laterality: str = "") -> bool:
     """Tell whether the chest wall is on the right: a breast is tallest there, so the pixels decide.
 
-    Archives show right breasts on either side (films are scanned face down, vendors mirror); only where both edges of
-    the breast are about as tall does `laterality` count: "R" stands on the right when nothing is mirrored.
+    Where both edges of the breast are about as tall (it fills the film), the upper half decides, for it reaches the
+    armpit. Archives show right breasts on either side (films are scanned face down, vendors mirror), so `laterality`
+    comes last: "R" stands on the right when nothing is mirrored.
     """
     columns = np.flatnonzero(mask.any(axis=0))
     edge = max(1, len(columns) // 20)
-    heights = mask[:, columns].sum(axis=0)
-    left, right = heights[:edge].mean(), heights[-edge:].mean()
-    if max(left, right) < 1.1 * min(left, right):
-        return laterality == "R"
-    return bool(right > left)
+    for part in (mask, mask[: len(mask) // 2]):
+        heights = part[:, columns].sum(axis=0)
+        left, right = heights[:edge].mean(), heights[-edge:].mean()
+        if max(left, right) > 1.1 * min(left, right):
+            return bool(right > left)
+    return laterality == "R"
 
 
 def fit_to_network(

@@ -95,6 +95,10 @@ def test_laterality_decides_only_where_the_pixels_do_not():
     assert not breast_is_right(even, "L")
     assert not breast_is_right(even)
     assert not breast_is_right(left, "R")
+    filling = even.copy()  # skin cuts off the upper right, the wall's lower left: edges of one height
+    filling[:15, 25:] = filling[25:, :5] = False
+    assert not breast_is_right(filling, "R")
+    assert breast_is_right(filling[:, ::-1], "L")
 
 
 @pytest.mark.parametrize("right", [False, True])
