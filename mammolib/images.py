@@ -139,7 +139,7 @@ def breast_is_right(mask: np.ndarray, laterality: str = "") -> bool:
     for part in (mask, mask[: len(mask) // 2]):
         heights = part[:, columns].sum(axis=0)
         left, right = heights[:edge].mean(), heights[-edge:].mean()
-        if max(left, right) > 1.5 * min(left, right):
+        if max(left, right) > 1.25 * min(left, right):
             return bool(right > left)
     return laterality == "R"
 
