@@ -1,6 +1,6 @@
 """Training: folds by patient, optimiser, and a loop whose order and randomness follow from (seed, epoch).
 
-Only Keras and NumPy, so that any Keras backend trains. Images stay (n, height, width) uint16, memory-mapped where the
+Only Keras and NumPy in the loop, so that any Keras backend trains. Images stay (n, height, width) uint16, memory-mapped where the
 caller maps them, and become (batch, height, width, 1) float32 in [0, 1] a batch at a time.
 """
 
@@ -15,7 +15,8 @@ from mammolib.network import require_choice
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
 CLIPS = {"global": "global_clipnorm", "variable": "clipnorm", "none": None}
 SCHEDULES = ("constant", "cosine")
-SCALINGS = ("unit", "standardise")
+SCALINGS = ("unit", "standardise", "imagenet")
+IMAGENET_GREY = (103.939 + 116.779 + 123.68) / 3  # means of blue, green, red that keras.applications.vgg16 subtracts
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "auto")
 HISTORY = (
     "fold", "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds", "learning_rate",
@@ -37,12 +38,16 @@ def input_scaling(images: np.ndarray, kind: str) -> tuple[float, float]:
     images
         (n, height, width) uint16, the training images; up to 256 of them, evenly spaced, are read.
     kind
-        ``unit`` leaves values in [0, 1]. ``standardise`` brings the breast's pixels (those above 0) to mean 0 and standard
-        deviation 1: without it, what all breasts share outweighs what tells them apart, and small steps learn nothing.
+        ``unit`` leaves values in [0, 1]. ``standardise`` brings pixels above 0 (the breast, where the background is
+        zero) to mean 0 and standard deviation 1: without it, what all breasts share outweighs what tells them apart,
+        and small steps learn nothing. ``imagenet`` is what Keras' ImageNet kernels were trained on: 0 to 255 minus the
+        mean grey of its photographs.
     """
     require_choice("input_scaling", kind, SCALINGS)
     if kind == "unit":
         return 1.0, 0.0
+    if kind == "imagenet":
+        return 255.0, -IMAGENET_GREY
     sample = images[:: -(-len(images) // 256)]
     breast = sample[sample > 0].astype(np.float64) / 65535
     if breast.size == 0 or breast.std() == 0:

@@ -45,7 +45,12 @@ def recipe_table(parameters: dict, image_shape: tuple[int, int]) -> pd.DataFrame
         ("dropout", UNKNOWN, "0.5", f"{p['dropout']:g}"),
         ("initial weights", UNKNOWN, "imagenet", p["weights"] or f"random, {p['initializer']}"),
         ("input, pixels", UNKNOWN, "500 x 500, RGB", f"{image_shape[0]} x {image_shape[1]}, grey"),
-        ("input values", UNKNOWN, "0 to 1", {"unit": "0 to 1"}.get(p["input_scaling"], "mean 0, SD 1 in the breast")),
+        (
+            "input values",
+            UNKNOWN,
+            "0 to 1",
+            {"unit": "0 to 1", "imagenet": "0 to 255, less the mean"}.get(p["input_scaling"], "mean 0, SD 1"),
+        ),
         ("optimiser", "adam", "sgd", p["optimizer"]),
         ("learning rate", "1e-05", "0.001", rate),
         ("gradient clipping", "0.001, global norm", "none", clip),

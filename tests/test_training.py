@@ -176,5 +176,6 @@ def test_standardised_input_has_mean_0_and_sd_1_in_the_breast_and_unit_is_left_a
     factor, offset = input_scaling(images, "standardise")
     seen = factor * images[images > 0] / 65535 + offset
     assert (seen.mean(), seen.std()) == pytest.approx((0, 1), abs=1e-9)
+    assert input_scaling(images, "imagenet") == pytest.approx((255, -114.8), abs=0.01)
     with pytest.raises(ValueError, match="the training images are flat"):
         input_scaling(np.zeros((2, 4, 4), np.uint16), "standardise")
