@@ -1,7 +1,7 @@
 """Training: folds by patient, optimiser, and a loop whose order and randomness follow from (seed, epoch).
 
-Only Keras and NumPy in the loop, so that any Keras backend trains. Images stay (n, height, width) uint16, memory-mapped where the
-caller maps them, and become (batch, height, width, 1) float32 in [0, 1] a batch at a time.
+Only Keras and NumPy in the loop, so that any Keras backend trains. Images stay (n, height, width) uint16, memory-
+mapped where the caller maps them, and become (batch, height, width, 1) float32 in [0, 1] a batch at a time.
 """
 
 import time
