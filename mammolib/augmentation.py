@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from mammolib.parameters import require_choice
+
 FILLS = ("constant", "reflect")
 
 
@@ -72,8 +74,7 @@ class Augmentation(keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        if fill not in FILLS:
-            raise ValueError(f"fill: {fill!r} is unknown; allowed are {', '.join(FILLS)}")
+        require_choice("fill", fill, FILLS)
         for name, value, most in (("rotation", rotation, np.pi), ("shift", shift, 1), ("brightness", brightness, 1)):
             if not 0 <= value <= most:
                 raise ValueError(f"{name}: {value}; allowed is 0 to {most:.4g}")

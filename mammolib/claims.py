@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from mammolib.bootstrap import wilson
+from mammolib.parameters import require_choice
+from mammolib.rooms import COHORT_KINDS
 
 VERDICTS = [
     "compatible",
@@ -40,8 +42,8 @@ def read_claims(path: str | Path) -> pd.DataFrame:
     text = ["claim", "notebook", "metric", "rule", "published", "classes", "reason", "source"]
     claims[text] = claims[text].astype(object).where(claims[text].notna(), "")
     for row in claims.itertuples():
-        if row.metric and row.rule not in RULES:
-            raise ValueError(f"{path}: claim {row.claim!r}, rule {row.rule!r}; allowed are {', '.join(RULES)}")
+        if row.metric:
+            require_choice(f"{path}: claim {row.claim!r}, rule", row.rule, RULES)
         if row.rule == "difference" and not (
             0 < row.value < 1 and row.n > 0 and row.effective_n > 0 and row.margin > 0
         ):
@@ -143,8 +145,7 @@ def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, st
         return text, "not resolvable", "the zone is thinner than a cell of the map"
     if cohort["kind"] == "synthetic":
         return (text, *_on_phantoms(row, numbers, calibrated))
-    if cohort["kind"] not in ("public", "hospital"):
-        raise ValueError(f"cohort kind is {cohort['kind']!r}; allowed are synthetic, public, hospital")
+    require_choice("cohort kind", cohort["kind"], COHORT_KINDS)
     if row.rule == "shown":
         return text, "not testable here", row.reason
     if numbers is None:

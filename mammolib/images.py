@@ -15,12 +15,12 @@ from scipy.sparse import csr_array
 from skimage.filters import threshold_otsu
 
 from mammolib.dicom import UnreadableImage, pixel_digest, read_dicom
+from mammolib.parameters import require_choice
 
 RASTER_SUFFIXES = (".png", ".pgm", ".tif", ".tiff")
 MASK_SIDE = 320  # pixels of the longer side at which the breast is looked for
 ASPECTS = ("pad", "stretch")
 BACKGROUNDS = ("zero", "keep")
-SKIN = 0.4
 SKIN = 0.4  # where the breast begins, on the way from the level of air to that of tissue
 SMALLEST_BREAST = 0.02  # share of the image
 
@@ -100,8 +100,7 @@ def breast_mask(pixels: np.ndarray) -> np.ndarray:
 
 def placement(place: Mapping, height: int, width: int, aspect: str) -> tuple[int, int, int]:
     """Where the crop lies in the network's frame: top, height and width in pixels; the breast stands at the left."""
-    if aspect not in ASPECTS:
-        raise ValueError(f"aspect is {aspect!r}; allowed: {', '.join(ASPECTS)}")
+    require_choice("aspect", aspect, ASPECTS)
     if aspect == "stretch":
         return 0, height, width
     scale = max(place["crop_height"] / height, place["crop_width"] / width)
@@ -174,8 +173,7 @@ def fit_to_network(
     place : dict
         `crop_top, crop_left, crop_height, crop_width, flipped`.
     """
-    if background not in BACKGROUNDS:
-        raise ValueError(f"background is {background!r}; allowed: {', '.join(BACKGROUNDS)}")
+    require_choice("background", background, BACKGROUNDS)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     place = {"crop_top": int(rows[0]), "crop_left": int(columns[0])}

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from mammolib.dicom import UnreadableImage
 from mammolib.images import ASPECTS, BACKGROUNDS, area_resize, breast_mask, fit_to_network, read_image
+from mammolib.parameters import require_choice
 
 FACTS = ("ImageLaterality", "ViewPosition", "Manufacturer", "QualityControlImage")
 PROGRESS_LINES = 5
@@ -71,9 +72,8 @@ def prepare_images(
     """
     if height < 1 or width < 1:
         raise ValueError(f"image_height is {height}, image_width is {width}; allowed: 1 or more pixels")
-    for name, value, allowed in (("aspect", aspect, ASPECTS), ("background", background, BACKGROUNDS)):
-        if value not in allowed:
-            raise ValueError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
+    require_choice("aspect", aspect, ASPECTS)
+    require_choice("background", background, BACKGROUNDS)
     todo = rows.index[rows["reason"] == ""]
     images = np.lib.format.open_memmap(file, "w+", np.uint16, (len(todo), height, width))
     paths = [folder / path for path in rows.loc[todo, "image_path"]]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from mammolib.parameters import require_choice
+
 DENSITIES = {"F": "fatty", "G": "glandular", "D": "dense"}
 FILMS = 322
 HEIGHT = 1024  # pixels of every mini-MIAS film; y counts from its lower edge
@@ -83,8 +85,7 @@ LAYOUTS = {
 
 def read_layout(layout: str, source: Path) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Registry, annotations and name of a public set; ValueError lists the layouts known."""
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout is {layout!r}; allowed: registry, {', '.join(LAYOUTS)}")
+    require_choice("layout", layout, ["registry", *LAYOUTS])
     reader, name, _ = LAYOUTS[layout]
     return *reader(source), name
 

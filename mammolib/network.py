@@ -4,11 +4,12 @@ Layer names are those of ``keras.applications.VGG16`` (``block1_conv1`` ... ``bl
 find their layer by name; the last two layers are always ``logits`` (linear) and ``probabilities`` (softmax).
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+
+from mammolib.parameters import require_choice
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions; a 2 x 2 maximum follows each block
 FULLY_CONNECTED = 4096
@@ -24,12 +25,6 @@ IMAGENET_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 def scaled(channels: int, width: float) -> int:
     """Return the number of channels at a share ``width`` of the published one (at least 1)."""
     return max(1, round(channels * width))
-
-
-def require_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise a ValueError that names the parameter, its value and what is allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name}: {value!r} is unknown; allowed are {', '.join(allowed)}")
 
 
 def build_network(
@@ -131,7 +126,7 @@ def check_architecture(
     """Raise a ValueError for a network that can't be built, before anything is."""
     height, columns, channels = input_shape
     require_choice("head", head, HEADS)
-    require_choice("initializer", initializer, tuple(INITIALIZERS))
+    require_choice("initializer", initializer, INITIALIZERS)
     if min(height, columns) < 32:
         raise ValueError(f"input size: {height} x {columns} is too small for five halvings; at least 32 x 32")
     if channels not in (1, 3):

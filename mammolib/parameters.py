@@ -7,6 +7,7 @@ import ast
 import difflib
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +94,12 @@ def _matches(value: Any, node: ast.expr) -> bool:
             finite = not isinstance(value, float) or math.isfinite(value)
             return isinstance(value, SIMPLE[name]) and not isinstance(value, bool) and finite
     return False
+
+
+def require_choice(name: str, value: str, allowed: Collection[str]) -> None:
+    """Raise a ValueError that names the parameter (or file and column), its value and what is allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}: {value!r} is unknown; allowed are {', '.join(allowed)}")
 
 
 def explain(name: str, value: Any, annotation: str) -> str:

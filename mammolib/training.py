@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
-from mammolib.network import require_choice
+from mammolib.parameters import require_choice
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
 CLIPS = {"global": "global_clipnorm", "variable": "clipnorm", "none": None}
@@ -147,8 +147,8 @@ def make_optimizer(
 
     Stand-alone Keras of 2018 clipped by the global norm under the name that clips each variable in Keras 3.
     """
-    require_choice("optimizer", optimizer, tuple(OPTIMIZERS))
-    require_choice("clip", clip, tuple(CLIPS))
+    require_choice("optimizer", optimizer, OPTIMIZERS)
+    require_choice("clip", clip, CLIPS)
     if not learning_rate > 0:
         raise ValueError(f"learning_rate: {learning_rate}; allowed is above 0")
     if clip != "none" and not clip_norm > 0:

@@ -139,14 +139,14 @@ def test_missing_estimates_are_not_testable():
     results["accuracy"] = {"value": None, "low": None, "high": None, "note": "not estimable: no case"}
     found = table(results, "hospital").iloc[0]
     assert (found["verdict"], found["reason"]) == ("not testable here", "not estimable: no case")
-    with pytest.raises(ValueError, match="cohort kind is 'films'"):
+    with pytest.raises(ValueError, match="cohort kind: 'films' is unknown; allowed are synthetic"):
         table(evaluation(), "films")
 
 
 @pytest.mark.parametrize(
     ("column", "value", "says"),
     [
-        ("rule", "equal", "rule 'equal'; allowed are difference"),
+        ("rule", "equal", "rule: 'equal' is unknown; allowed are difference"),
         ("margin", -1, "margin above 0"),
         ("metric", "", "no reason"),
     ],

@@ -290,7 +290,7 @@ def test_no_detail_holds_a_name_of_the_archive(archive):
 
 def test_wrong_frames_stop_the_run_instead_of_excluding_all(archive):
     rows = cohort.classify(registry(9), CLASSES)
-    with pytest.raises(ValueError, match="aspect is 'crop'; allowed: pad, stretch"):
+    with pytest.raises(ValueError, match="aspect: 'crop' is unknown; allowed are pad, stretch"):
         intake.prepare_images(rows, archive, archive / "all.npy", 8, 8, aspect="crop", workers=1)
     with pytest.raises(ValueError, match="image_height is 0, image_width is 8"):
         intake.prepare_images(rows, archive, archive / "all.npy", 0, 8, workers=1)

@@ -116,7 +116,7 @@ def test_bad_layers_methods_and_classes_are_named(network, images):
         class_maps(network, images, "block9_conv1", (0,))
     with pytest.raises(ValueError, match=r"'logits' has no spatial extent .*block2_conv1"):
         class_maps(network, images, "logits", (0,))
-    with pytest.raises(ValueError, match=r"'guided' is unknown; allowed: gradcam, layercam"):
+    with pytest.raises(ValueError, match="method: 'guided' is unknown; allowed are gradcam, layercam"):
         class_maps(network, images, "block1_pool", (0,), "guided")
     with pytest.raises(ValueError, match=r"class 3 is not among the model's 3 logits"):
         class_maps(network, images, "block1_pool", (0, 3))

@@ -148,5 +148,5 @@ def test_padding_keeps_proportions_and_stands_left_and_central():
 @pytest.mark.parametrize("wrong", [{"aspect": "crop"}, {"background": "black"}])
 def test_unknown_choices_are_named(wrong):
     ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=f"{name} is '{value}'; allowed"):
+    with pytest.raises(ValueError, match=f"{name}: '{value}' is unknown; allowed are"):
         fit_to_network(np.ones((9, 9), np.uint16), np.ones((9, 9), bool), 8, 8, **wrong)

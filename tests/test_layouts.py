@@ -60,7 +60,7 @@ def test_half_an_archive_and_an_unknown_layout_are_named(archive):
     (archive / "mias" / "Info.txt").write_text(text.replace("mdb322", "x"))
     with pytest.raises(ValueError, match="321 films listed; 322"):
         mini_mias(archive)
-    with pytest.raises(ValueError, match="allowed: registry, mini-mias"):
+    with pytest.raises(ValueError, match="layout: 'cbis' is unknown; allowed are registry, mini-mias"):
         read_layout("cbis", archive)
 
 
