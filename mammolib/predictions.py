@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mammolib.parameters import require_choice
+
 FIXED = ["image_id", "patient", "split", "fold", "label"]
+SPLITS = ["test", "out_of_fold"]
 
 
 def read_predictions(path: str | Path, classes: list[str]) -> pd.DataFrame:
@@ -55,8 +58,9 @@ def check_predictions(table: pd.DataFrame, classes: list[str], where: str = "pre
         raise ValueError(
             f"{where}: image_id {table['image_id'][table['image_id'].duplicated()].iloc[0]} stands there twice"
         )
-    if not (known := table["label"].isin(classes)).all():
-        raise ValueError(f"{where}: label {table['label'][~known].iloc[0]!r} unknown; allowed are {', '.join(classes)}")
+    for column, allowed in (("split", SPLITS), ("label", classes)):
+        for value in table[column].unique():
+            require_choice(f"{where}: {column}", value, allowed)
     probabilities = table[[f"p_{name}" for name in classes]]
     try:
         values = probabilities.to_numpy(float)
