@@ -104,6 +104,51 @@ def estimate(
     return found | {"low": round(float(min(low, value)), 6), "high": round(float(max(high, value)), 6)}
 
 
+def mean_estimate(
+    values: np.ndarray,
+    patients: np.ndarray,
+    draws: int,
+    seed: int,
+    over: np.ndarray | None = None,
+    within: np.ndarray | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> dict:
+    """Mean over images, or the ratio of two means, as an estimate: patients resampled with all their images.
+
+    Parameters
+    ----------
+    values
+        `(n,)` one value an image; NaN is left out.
+    patients
+        `(n,)` whose image it is.
+    over
+        `(n,)` the ratio's lower part. The ratio of means has a value where single areas are zero; a mean of ratios not.
+    within
+        `(n,) int` class of each image, to draw patients within classes (see `patient_strata`); None draws among all.
+    limits
+        Smallest and largest value that the mean can take.
+    """
+    known = ~np.isnan(values)
+    if not known.any():
+        return estimate(np.nan, np.empty(0), 0, 0)
+    over = np.ones(len(values)) if over is None else over
+    codes = pd.factorize(np.asarray(patients)[known])[0]
+    above, below = (np.bincount(codes, np.asarray(part, float)[known]) for part in (values, over))
+    if below.sum() == 0:
+        return estimate(np.nan, np.empty(0), known.sum(), len(above)) | {"note": "not estimable: no such area"}
+    strata = np.zeros(len(above), int) if within is None else patient_strata(within[known], codes)
+    weights = np.concatenate(list(patient_weights(strata, draws, seed)))
+    sums = weights @ below
+    drawn = np.divide(weights @ above, sums, out=np.full(draws, np.nan), where=sums > 0)
+    return estimate(above.sum() / below.sum(), drawn, known.sum(), len(above), limits)
+
+
+def accuracy_estimate(table: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
+    """Accuracy of a predictions table alone, as `evaluate` gives it."""
+    truth, probabilities, patient = as_arrays(table, classes)
+    return mean_estimate(predicted_class(probabilities) == truth, patient, draws, seed, within=truth)
+
+
 def _draw_all(truth: np.ndarray, probabilities: np.ndarray, patient: np.ndarray, ordered: bool) -> dict:
     """The functions of patient weights that give every metric: `name -> (weights, weights by image) -> values`."""
     confusion = confusion_counts(truth, predicted_class(probabilities), patient, probabilities.shape[1])
@@ -195,12 +240,8 @@ def accuracy_difference(first: pd.DataFrame, second: pd.DataFrame, classes: list
     truth, probabilities, patient = as_arrays(first, classes)
     other = as_arrays(second, classes)[1]
     gain = (predicted_class(probabilities) == truth).astype(float) - (predicted_class(other) == truth)
-    sums, images = np.bincount(patient, gain), np.bincount(patient).astype(float)
-    blocks = patient_weights(patient_strata(truth, patient), draws, seed)
-    drawn = np.concatenate([weights @ sums / (weights @ images) for weights in blocks])
-    value, patients = gain.mean(), len(sums)
-    found = estimate(value, drawn, len(first), patients, (-1.0, 1.0))
+    found = mean_estimate(gain, patient, draws, seed, within=truth, limits=(-1.0, 1.0))
     if "note" in found:  # every patient changed alike, mostly: none did. Wilson on those that would have
-        half = wilson(0.0, patients)[1]
+        half, value = wilson(0.0, found["patients"])[1], gain.mean()
         found |= {"low": round(max(-1.0, value - half), 6), "high": round(min(1.0, value + half), 6)}
     return found

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mammolib.bootstrap import estimate, patient_weights
+from mammolib.bootstrap import mean_estimate
 from mammolib.claims import shown
 from mammolib.images import breast_mask, network_to_source
 from mammolib.plots import class_name
@@ -166,34 +166,6 @@ def cells_inside(breasts: np.ndarray, cell: float, rows: int, columns: int) -> n
         for n, m in zip((rows, columns), breasts.shape[1:], strict=True)
     )
     return breasts[:, y][:, :, x]
-
-
-def mean_estimate(
-    values: np.ndarray, patients: np.ndarray, draws: int, seed: int, over=None, limits=(0.0, 1.0)
-) -> dict:
-    """Mean over images, or the ratio of two means, as an estimate: patients resampled with all their images.
-
-    Parameters
-    ----------
-    values : ndarray
-        (n,) one value an image; NaN is left out.
-    patients : ndarray
-        (n,) whose image it is.
-    over : ndarray, optional
-        (n,) the ratio's lower part. The ratio of means has a value where single areas are zero; a mean of ratios not.
-    """
-    known = ~np.isnan(values)
-    if not known.any():
-        return estimate(np.nan, np.empty(0), 0, 0)
-    over = np.ones(len(values)) if over is None else over
-    codes = pd.factorize(np.asarray(patients)[known])[0]
-    above, below = (np.bincount(codes, np.asarray(part, float)[known]) for part in (values, over))
-    if below.sum() == 0:
-        return estimate(np.nan, np.empty(0), known.sum(), len(above)) | {"note": "not estimable: no such area"}
-    weights = np.concatenate(list(patient_weights(np.zeros(len(above), int), draws, seed)))
-    sums = weights @ below
-    drawn = np.divide(weights @ above, sums, out=np.full(draws, np.nan), where=sums > 0)
-    return estimate(above.sum() / below.sum(), drawn, known.sum(), len(above), limits)
 
 
 def zone_summary(table: pd.DataFrame, classes: Sequence[str], resolvable: Mapping, draws: int, seed: int) -> dict:

@@ -149,6 +149,25 @@ def test_correlated_views_widen_the_interval():
     assert by_patient["high"] - by_patient["low"] > 1.15 * (by_image["high"] - by_image["low"])
 
 
+def test_intervals_resample_patients_not_images():
+    """Ten patients of eight equal images: the interval is that of ten values, not of eighty."""
+    values = np.repeat(np.random.default_rng(4).random(10), 8)
+    patients = np.repeat(np.arange(10), 8)
+    found = bootstrap.mean_estimate(values, patients, draws=4000, seed=1)
+    half = (found["high"] - found["low"]) / 2
+    assert half == pytest.approx(1.96 * values.std() / np.sqrt(10), rel=0.1)
+    assert (found["n"], found["patients"]) == (80, 10)
+    assert found["low"] < found["value"] < found["high"]
+
+
+def test_one_accuracy_alone_is_that_of_all_metrics():
+    table = predictions()
+    assert (
+        bootstrap.accuracy_estimate(table, CLASSES, 500, 3)
+        == bootstrap.evaluate(table, CLASSES, False, 500, 3)["accuracy"]
+    )
+
+
 def test_two_thousand_draws_of_131_images_are_quick():
     table = predictions(patients=66).iloc[:131]
     start = time.process_time()

@@ -10,7 +10,6 @@ from mammolib.zones import (
     cells_inside,
     choose_layer,
     lesion_distance,
-    mean_estimate,
     network_scale,
     outside_shares,
     resolvable_zones,
@@ -128,17 +127,6 @@ def test_a_summary_takes_own_maps_of_own_images_and_no_empty_one():
     assert zones["a"]["margin"]["enrichment"]["value"] is None
     assert zones["a"]["margin"]["enrichment"]["note"].startswith("not resolvable")
     assert zones["b"]["core"]["energy"]["value"] is None, "no annotated image of b"
-
-
-def test_intervals_resample_patients_not_images():
-    """Ten patients of eight equal images: the interval is that of ten values, not of eighty."""
-    values = np.repeat(np.random.default_rng(4).random(10), 8)
-    patients = np.repeat(np.arange(10), 8)
-    found = mean_estimate(values, patients, draws=4000, seed=1)
-    half = (found["high"] - found["low"]) / 2
-    assert half == pytest.approx(1.96 * values.std() / np.sqrt(10), rel=0.1)
-    assert (found["n"], found["patients"]) == (80, 10)
-    assert found["low"] < found["value"] < found["high"]
 
 
 def test_scale_and_layer_choice():
