@@ -42,7 +42,10 @@ def read_raster(path: Path) -> tuple[np.ndarray, dict]:
     if mode == "L":
         values = values.astype(np.uint16) * np.uint16(257)
     elif mode == "I" or mode.startswith("I;16"):
-        values = np.clip(values, 0, 65535).astype(np.uint16)
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 65535:
+            raise UnreadableImage("unreadable", f"values {low} to {high}; 0 to 65535 are read")
+        values = values.astype(np.uint16)
     else:
         raise UnreadableImage("unreadable", f"picture mode {mode}; 8 or 16 bits of grey are read")
     return values, {"digest": pixel_digest(values)}

@@ -41,9 +41,11 @@ def test_bad_raster_files_give_a_reason(tmp_path):
         read_image(tmp_path / "none.png")
     (tmp_path / "a.png").write_bytes(b"\x89PNG not really")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "b.png")
-    for name in "ab":
+    Image.fromarray(np.array([[0, -1]], np.int32)).save(tmp_path / "c.tif")
+    Image.fromarray(np.array([[0, 65536]], np.int32)).save(tmp_path / "d.tif")
+    for name in ("a.png", "b.png", "c.tif", "d.tif"):
         with pytest.raises(UnreadableImage, match="unreadable"):
-            read_image(tmp_path / f"{name}.png")
+            read_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("target", [(2, 3), (3, 2), (5, 4), (6, 6), (7, 11), (1, 1)])
