@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mammolib.bootstrap import wilson
+from mammolib.names import class_name
 from mammolib.parameters import require_choice
 from mammolib.rooms import COHORT_KINDS
 
@@ -90,7 +91,7 @@ def shown(leaf: object, name: str = "") -> str:
     if (numbers := _numbers(leaf)) is None:
         return _words(leaf) or "-"
     text = "{:.3f} [{:.2f}, {:.2f}]".format(*numbers)
-    return f"{text} ({name.replace('_', ' ')})" if name else text
+    return f"{text} ({class_name(name)})" if name else text
 
 
 def difference_of_shares(

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from mammolib.cohort import REASONS
-from mammolib.plots import class_name, show_mammogram
+from mammolib.names import class_name
+from mammolib.plots import show_mammogram
 
 
 def flow_figure(flow: Mapping, ax: Axes) -> Axes:

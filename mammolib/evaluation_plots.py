@@ -9,7 +9,8 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 from mammolib.bootstrap import wilson
 from mammolib.metrics import confidence_bins, predicted_class
-from mammolib.plots import class_name, class_palette
+from mammolib.names import class_name
+from mammolib.plots import class_palette
 from mammolib.predictions import as_arrays
 
 
@@ -84,8 +85,8 @@ def plot_baselines(results: dict, ax: Axes, metric: str = "accuracy") -> Axes:
         known = entry if isinstance(entry, dict) else {"value": entry, "low": entry, "high": entry}
         bars = [[known["value"] - known["low"]], [known["high"] - known["value"]]]
         ax.errorbar(known["value"], row, xerr=bars, fmt="o", color=colour, capsize=3)
-    ax.set_yticks(range(len(entries)), [name.replace("_", " ") for name in entries])
+    ax.set_yticks(range(len(entries)), [class_name(name) for name in entries])
     ax.invert_yaxis()
     size = f"{results['n_images']} images, {results['n_patients']} patients"
-    ax.set(xlabel=f"{metric.replace('_', ' ')} (95 % interval)", xlim=(0, 1), title=size)
+    ax.set(xlabel=f"{class_name(metric)} (95 % interval)", xlim=(0, 1), title=size)
     return ax

@@ -10,7 +10,8 @@ from matplotlib.patches import Ellipse
 from skimage.transform import resize
 
 from mammolib.images import source_to_network
-from mammolib.plots import class_name, class_palette, show_mammogram
+from mammolib.names import class_name
+from mammolib.plots import class_palette, show_mammogram
 from mammolib.zones import ZONES
 
 HEAT = "inferno"  # even steps of lightness; dark = weak, and weak is transparent anyway

@@ -1,6 +1,5 @@
 """What every figure shares: style, the grey mammogram, and one colour a class."""
 
-import re
 import sys
 from collections.abc import Sequence
 
@@ -8,6 +7,8 @@ import matplotlib as mpl
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
+
+from mammolib.names import class_name as class_name  # notebooks take it from here, with the rest of a figure
 
 # Okabe and Ito's colours, told apart with any colour vision; yellow left out for want of contrast on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -86,8 +87,3 @@ def class_palette(classes: Sequence[str]) -> dict[str, str]:
     if len(classes) > len(COLOURS):
         raise ValueError(f"{len(classes)} classes; at most {len(COLOURS)} have a colour")
     return dict(zip(classes, COLOURS, strict=False))
-
-
-def class_name(name: str) -> str:
-    """Return a class as text for people: `tubule_forming` -> `tubule forming`."""
-    return re.sub(r"[_\s]+", " ", str(name)).strip()

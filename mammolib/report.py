@@ -8,7 +8,7 @@ import pandas as pd
 
 from mammolib.bootstrap import wilson
 from mammolib.claims import find, read_claims, shown
-from mammolib.plots import class_name
+from mammolib.names import class_name
 from mammolib.rooms import project_root, read_result, resolve, writing
 
 NOTEBOOK = "03_evaluation"

@@ -13,7 +13,7 @@ import pandas as pd
 from mammolib.bootstrap import mean_estimate
 from mammolib.claims import shown
 from mammolib.images import breast_mask, network_to_source
-from mammolib.plots import class_name
+from mammolib.names import class_name
 
 ZONES = ("core", "margin", "surroundings", "remote", "outside")
 EDGES = (0.7, 1.3, 3.0)  # radii

@@ -1,6 +1,8 @@
 """What every figure shares."""
 
 import itertools
+import subprocess
+import sys
 
 import matplotlib as mpl
 
@@ -54,6 +56,12 @@ def test_classes_have_names_for_people_and_colours_that_differ_in_lightness():
     assert len(set(palette.values())) == 3
     with pytest.raises(ValueError, match="8 classes"):
         plots.class_palette(list("abcdefgh"))
+
+
+def test_zones_and_tables_are_computed_without_a_plotting_library():
+    script = "import sys, mammolib.zones, mammolib.report; sys.exit(str({'matplotlib', 'seaborn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == "set()"
 
 
 def test_the_style_is_set_only_when_asked_for():
