@@ -5,7 +5,7 @@ import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -100,25 +100,20 @@ def header_only(cohort: pd.DataFrame, evaluated: pd.DataFrame, classes: list[str
         return None
     cohort = cohort.set_index("image_id", drop=False)
     cohort[words] = cohort[words].fillna("").astype(object)
-    target = cohort.loc[evaluated["image_id"]]
-    fitted = cohort.loc[development["image_id"]]
-    table = evaluated[["image_id", "patient", "split", "label"]].reset_index(drop=True).assign(fold=-1)
-    values = np.zeros((len(target), len(classes)))
-    parts = [(fitted, np.arange(len(target)))]
+    fitted, target, used = cohort.loc[development["image_id"]], cohort.loc[evaluated["image_id"]], words + numbers
+    model = header_model(words, numbers)
     if (target["split"] == "development").any():
         folds = StratifiedGroupKFold(min(5, per_class.min()), shuffle=True, random_state=seed)
-        split = folds.split(fitted, fitted["label"], fitted["patient"])
-        held_out = [(fitted.iloc[train], fitted["image_id"].iloc[test]) for train, test in split]
-        parts = [(train, np.flatnonzero(target["image_id"].isin(ids))) for train, ids in held_out]
-    for number, (train, rows) in enumerate(parts):
-        if len(rows) == 0:
-            continue
-        model = header_model(words, numbers).fit(train[words + numbers], train["label"])
-        columns = [classes.index(name) for name in model.classes_]
-        values[np.ix_(rows, columns)] = model.predict_proba(target.iloc[rows][words + numbers])
-        table.loc[rows, "fold"] = number if len(parts) > 1 else -1
-    table[[f"p_{name}" for name in classes]] = values
-    return table
+        splits = list(folds.split(fitted, fitted["label"], groups=fitted["patient"]))
+        values = cross_val_predict(model, fitted[used], fitted["label"], cv=splits, method="predict_proba")
+        fold = np.argmax([np.isin(np.arange(len(fitted)), rows) for _, rows in splits], axis=0)
+    else:
+        values = model.fit(fitted[used], fitted["label"]).predict_proba(target[used])
+        fitted, fold = target, -1
+    # a development part without a class has no column for it
+    answers = pd.DataFrame(values, fitted.index, sorted(per_class.index)).reindex(columns=classes, fill_value=0.0)
+    answers = answers.add_prefix("p_").assign(fold=fold).loc[evaluated["image_id"]].reset_index(drop=True)
+    return evaluated[["image_id", "patient", "split", "label"]].reset_index(drop=True).join(answers)
 
 
 def all_baselines(
