@@ -223,21 +223,9 @@ def below(found: Mapping, limit: float, says: str) -> dict:
     return {"says": says} | dict(found) | {"limit": limit, "verdict": verdict}
 
 
-def network_scale(images: pd.DataFrame, height: int, width: int, aspect: str = "pad") -> np.ndarray:
-    """Source pixels in one network pixel, (n,) float; the coarser axis where `stretch` makes them differ."""
-    place = {"crop_top": 0, "crop_left": 0, "flipped": False}
-    scales = []
-    for rows, columns in images[["crop_height", "crop_width"]].itertuples(index=False):
-        x, y = network_to_source(
-            np.array([0, 1]),
-            np.array([0, 1]),
-            place | {"crop_height": rows, "crop_width": columns},
-            height,
-            width,
-            aspect,
-        )
-        scales.append(max(abs(np.diff(x)[0]), abs(np.diff(y)[0])))
-    return np.array(scales)
+def network_scale(images: pd.DataFrame, height: int, width: int) -> np.ndarray:
+    """Source pixels in one network pixel, (n,) float: along the side that fills the frame, the coarser if both do."""
+    return np.maximum(images["crop_height"] / height, images["crop_width"] / width).to_numpy()
 
 
 def cell_table(layers: pd.DataFrame, radius: float, mm: float) -> pd.DataFrame:
