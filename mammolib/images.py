@@ -111,7 +111,7 @@ def placement(place: Mapping, height: int, width: int, aspect: str) -> tuple[int
     return (height - rows) // 2, rows, columns
 
 
-def source_to_network(x, y, place: Mapping, height: int, width: int, aspect: str = "pad") -> tuple:
+def source_to_network(x, y, place: Mapping, height: int, width: int, aspect: str) -> tuple:
     """Carry positions from source pixels, as stored, to the network's image; any array shape."""
     top, rows, columns = placement(place, height, width, aspect)
     along = (np.asarray(x) - place["crop_left"] + 0.5) / place["crop_width"]
@@ -120,7 +120,7 @@ def source_to_network(x, y, place: Mapping, height: int, width: int, aspect: str
     return along * columns - 0.5, top + down * rows - 0.5
 
 
-def network_to_source(x, y, place: Mapping, height: int, width: int, aspect: str = "pad") -> tuple:
+def network_to_source(x, y, place: Mapping, height: int, width: int, aspect: str) -> tuple:
     """Carry positions from the network's image to source pixels as stored; undoes `source_to_network`."""
     top, rows, columns = placement(place, height, width, aspect)
     along = (np.asarray(x) + 0.5) / columns

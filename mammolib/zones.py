@@ -20,6 +20,7 @@ EDGES = (0.7, 1.3, 3.0)  # radii
 # How thick a zone is, in radii: the core is measured across, the two beyond the lesion have no outer end of their own.
 THICKNESS = {"core": 1.4, "margin": 0.6, "surroundings": 1.7, "remote": np.inf, "outside": np.inf}
 PADDING = -1
+SUBSAMPLES = 3  # parts of a network pixel along each axis: circles are cut that much finer than pixels
 
 
 def lesion_distance(x: np.ndarray, y: np.ndarray, lesions: pd.DataFrame) -> np.ndarray:
@@ -31,9 +32,7 @@ def lesion_distance(x: np.ndarray, y: np.ndarray, lesions: pd.DataFrame) -> np.n
     return np.min([np.hypot(x - a.x, y - a.y) / a.radius for a in lesions.itertuples()], axis=0)
 
 
-def zone_grid(
-    place: Mapping, lesions: pd.DataFrame, breast: np.ndarray, aspect: str = "pad", subsamples: int = 3
-) -> np.ndarray:
+def zone_grid(place: Mapping, lesions: pd.DataFrame, breast: np.ndarray, aspect: str) -> np.ndarray:
     """Zone of each part of a network pixel.
 
     Parameters
@@ -46,27 +45,25 @@ def zone_grid(
         (height, width) bool on the network's grid.
     aspect : str
         How 01 fitted the crop into the network's frame: `pad` or `stretch`.
-    subsamples : int
-        Parts of a network pixel along each axis; circles are cut that much finer than pixels.
 
     Returns
     -------
     grid : ndarray
-        (height * subsamples, width * subsamples) int8: index into `ZONES`, -1 in the padding.
+        (height * SUBSAMPLES, width * SUBSAMPLES) int8: index into `ZONES`, -1 in the padding.
     """
     height, width = breast.shape
-    rows, columns = ((np.arange(n * subsamples) + 0.5) / subsamples - 0.5 for n in (height, width))
+    rows, columns = ((np.arange(n * SUBSAMPLES) + 0.5) / SUBSAMPLES - 0.5 for n in (height, width))
     x, y = np.meshgrid(columns, rows)
     x, y = network_to_source(x, y, place, height, width, aspect)
     zones = np.digitize(lesion_distance(x, y, lesions), EDGES).astype(np.int8)
-    zones[~np.kron(breast, np.ones((subsamples, subsamples), bool))] = ZONES.index("outside")
+    zones[~np.kron(breast, np.ones((SUBSAMPLES, SUBSAMPLES), bool))] = ZONES.index("outside")
     left, top = place["crop_left"] - 0.5, place["crop_top"] - 0.5  # a pixel's centre is a whole number
     inside = (x >= left) & (x < left + place["crop_width"]) & (y >= top) & (y < top + place["crop_height"])
     zones[~inside] = PADDING
     return zones
 
 
-def zone_shares(maps: np.ndarray, cell: float, grid: np.ndarray, subsamples: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def zone_shares(maps: np.ndarray, cell: float, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of the maps' positive part, and of the area, in each zone.
 
     A cell's value counts for its whole square: nothing is interpolated, for that would invent detail.
@@ -78,7 +75,7 @@ def zone_shares(maps: np.ndarray, cell: float, grid: np.ndarray, subsamples: int
     cell : float
         Side of a cell in network pixels.
     grid : ndarray
-        As `zone_grid` gives it, with the same `subsamples`.
+        As `zone_grid` gives it.
 
     Returns
     -------
@@ -88,7 +85,7 @@ def zone_shares(maps: np.ndarray, cell: float, grid: np.ndarray, subsamples: int
         (5,), adds up to 1.
     """
     rows, columns = (
-        np.minimum(((np.arange(n) + 0.5) / (subsamples * cell)).astype(int), m - 1)
+        np.minimum(((np.arange(n) + 0.5) / (SUBSAMPLES * cell)).astype(int), m - 1)
         for n, m in zip(grid.shape, maps.shape[1:], strict=True)
     )
     positive = np.maximum(np.nan_to_num(maps), 0)[:, rows][:, :, columns]
@@ -107,7 +104,7 @@ def zone_table(
     annotations: pd.DataFrame,
     breasts: np.ndarray,
     classes: Sequence[str],
-    aspect: str = "pad",
+    aspect: str,
 ) -> pd.DataFrame:
     """Zone shares of every annotated image and class.
 
@@ -141,7 +138,7 @@ def zone_table(
 
 
 def outside_shares(
-    maps: np.ndarray, cell: float, images: pd.DataFrame, breasts: np.ndarray, aspect: str = "pad"
+    maps: np.ndarray, cell: float, images: pd.DataFrame, breasts: np.ndarray, aspect: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Share of each map's energy, (n, classes), and of the area, (n,), outside the breast; annotated or not."""
     nowhere = pd.DataFrame({"x": [], "y": [], "radius": []}, dtype=float)

@@ -111,7 +111,7 @@ def test_zero_background_is_exactly_the_outside(right):
     assert place["flipped"] == right
     assert image.dtype == np.uint16
     x, y = np.meshgrid(np.arange(64), np.arange(64))
-    x, y = (np.rint(a).astype(int) for a in network_to_source(x, y, place, 64, 64))
+    x, y = (np.rint(a).astype(int) for a in network_to_source(x, y, place, 64, 64, "pad"))
     there = (x >= 0) & (x < 200) & (y >= 0) & (y < 300)
     expected = there & truth[y.clip(0, 299), x.clip(0, 199)]
     assert ((image > 0) == expected).mean() > 0.98  # a pixel's middle against half its area
