@@ -16,6 +16,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from mammolib.parameters import require_choice
+from mammolib.rooms import writing
+
 # The closed list: reason -> what the flow diagram says
 REASONS = {
     "outside_period": "diagnosed outside the period",
@@ -34,9 +37,11 @@ REASONS = {
 }
 REQUIRED = ("patient_id", "image_path", "label")
 OPTIONAL = ("diagnosis_date", "ImageLaterality", "ViewPosition", "pixel_spacing_mm", "split")
+WORD_REASONS = ("other_histology", "subtype_not_stated")  # what a word of the registry can say
+CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 COLUMNS = (
     *("image_id", "patient", "label", "split", "ImageLaterality", "ViewPosition", "Manufacturer", "rows", "columns"),
-    *("pixel_spacing_mm", "pixel_spacing_source", "crop_top", "crop_left", "crop_height", "crop_width", "flipped"),
+    *("pixel_spacing_mm", "pixel_spacing_source", *CROP, "flipped"),
     *("breast_area_mm2", "sha256"),
 )
 PARTS = ("development", "test")
@@ -70,22 +75,22 @@ def folded(word: str) -> str:
 
 
 def read_label_map(path: Path, classes: Sequence[str]) -> dict[str, str]:
-    """Folded word -> class, or -> reason of exclusion; an empty class means other_histology.
+    """Folded word -> class, or -> one of `WORD_REASONS`; an empty class means other_histology.
 
     Raises
     ------
     ValueError
-        For a class that is neither in `classes` nor a reason, and for a word that stands there twice with two classes.
+        For a class that is neither in `classes` nor in `WORD_REASONS`, and for a word that has two classes.
     """
     table = read_table(path, ("word", "class"))
     table["class"] = table["class"].replace("", "other_histology")
     table["word"] = table["word"].map(folded)
     table = table.drop_duplicates()
     twice = table.loc[table["word"].duplicated(), "word"].tolist()
-    strange = sorted(set(table["class"]) - {*classes, *REASONS})
+    strange = sorted(set(table["class"]) - {*classes, *WORD_REASONS})
     if twice or strange:
         faults = [f"words with two classes: {', '.join(twice)}"] * bool(twice)
-        faults += [f"class {', '.join(strange)}; allowed: {', '.join(classes)} or a reason"] * bool(strange)
+        faults += [f"class {', '.join(strange)}; allowed: {', '.join([*classes, *WORD_REASONS])}"] * bool(strange)
         raise ValueError(f"{path}: {'; '.join(faults)}")
     return dict(zip(table["word"], table["class"], strict=True))
 
@@ -164,7 +169,8 @@ def registry_problems(registry: pd.DataFrame, unknown: pd.Series, dates: pd.Seri
 
 
 def exclude(rows: pd.DataFrame, where: pd.Series, reason: str, detail: str) -> pd.DataFrame:
-    """Give a reason to the rows that have none yet."""
+    """Give a reason, one of `REASONS`, to the rows that have none yet."""
+    require_choice("reason", reason, REASONS)
     where = where & (rows["reason"] == "")
     return rows.assign(reason=rows["reason"].mask(where, reason), detail=rows["detail"].mask(where, detail))
 
@@ -256,11 +262,10 @@ def name_rows(rows: pd.DataFrame, key: Path, seed: int) -> pd.DataFrame:
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read (mode 600), beside and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    partial.touch(mode=0o600)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with writing(path) as partial:
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        partial.write_text(text, encoding="utf-8")
 
 
 def keyed(digests: pd.Series, key: Path | None, seed: int) -> pd.Series:
@@ -279,8 +284,22 @@ def cohort_table(rows: pd.DataFrame, digest_key: Path | None, test_share: float,
     """The images that stay, in the columns of cohort.csv and `slot`: development before test, by image_id in each."""
     kept = rows[rows["reason"] == ""]
     kept = kept.assign(split=split_patients(kept, test_share, seed), sha256=keyed(kept["digest"], digest_key, seed))
-    kept = kept.astype(dict.fromkeys(("rows", "columns", "slot", *COLUMNS[11:15]), int) | {"flipped": bool})
+    kept = kept.astype(dict.fromkeys(("rows", "columns", "slot", *CROP), int) | {"flipped": bool})
     return kept.sort_values(["split", "image_id"], ignore_index=True)[[*COLUMNS, "slot"]]
+
+
+def flow_counts(rows: pd.DataFrame, cohort: pd.DataFrame) -> dict:
+    """Counts of the flow diagram; reasons in the order in which they are looked for, those that occur."""
+    reasons = rows["reason"].value_counts()
+    parts = cohort["split"].value_counts()
+    return {
+        "registry_rows": len(rows),
+        "included": len(cohort),
+        "patients": cohort["patient"].nunique(),
+        "development_images": int(parts.get("development", 0)),
+        "test_images": int(parts.get("test", 0)),
+        "excluded": {reason: int(reasons[reason]) for reason in REASONS if reason in reasons},
+    }
 
 
 def name_lesions(lesions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

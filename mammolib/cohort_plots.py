@@ -17,7 +17,7 @@ def flow_figure(flow: Mapping, ax: Axes) -> Axes:
     Parameters
     ----------
     flow
-        As `flow_counts` gives it.
+        As `mammolib.cohort.flow_counts` gives it.
     """
     excluded = flow["excluded"]
     reasons = [f"{n:,}  {REASONS[reason]}" for reason, n in excluded.items()] or ["none"]
@@ -40,20 +40,6 @@ def flow_figure(flow: Mapping, ax: Axes) -> Axes:
     ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.set_axis_off()
     return ax
-
-
-def flow_counts(rows: pd.DataFrame, cohort: pd.DataFrame) -> dict:
-    """Counts of the flow diagram; reasons in the order in which they are looked for, those that occur."""
-    reasons = rows["reason"].value_counts()
-    parts = cohort["split"].value_counts()
-    return {
-        "registry_rows": len(rows),
-        "included": len(cohort),
-        "patients": cohort["patient"].nunique(),
-        "development_images": int(parts.get("development", 0)),
-        "test_images": int(parts.get("test", 0)),
-        "excluded": {reason: int(reasons[reason]) for reason in REASONS if reason in reasons},
-    }
 
 
 def draw_examples(cohort: pd.DataFrame, classes: Sequence[str], each: int, seed: int) -> list[list[int]]:

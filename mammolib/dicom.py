@@ -18,6 +18,9 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from mammolib.cohort import REASONS
+from mammolib.parameters import require_choice
+
 # CR plates and digitised films stand in archives under the two older classes; Modality MG is asked for as well
 MAMMOGRAM_CLASSES = (
     DigitalMammographyXRayImageStorageForPresentation,
@@ -34,6 +37,7 @@ class UnreadableImage(Exception):
     """A file that gives no usable mammogram: `reason` from `cohort.REASONS`, `detail` free of header texts."""
 
     def __init__(self, reason: str, detail: str):
+        require_choice("reason", reason, REASONS)
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

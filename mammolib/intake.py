@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from mammolib.cohort import CROP
 from mammolib.dicom import UnreadableImage
 from mammolib.images import ASPECTS, BACKGROUNDS, area_resize, breast_mask, fit_to_network, read_image
 from mammolib.parameters import require_choice
@@ -94,7 +95,7 @@ def prepare_images(
         if pool:
             pool.shutdown(cancel_futures=True)
     images.flush()
-    columns = ["reason", "detail", *FACTS, "crop_top", "crop_left", "crop_height", "crop_width", "flipped", "rows"]
+    columns = ["reason", "detail", *FACTS, *CROP, "flipped", "rows"]
     columns += ["columns", "breast_pixels", "pixel_spacing_mm", "pixel_spacing_source", "digest", "slot"]
     return joined(rows, pd.DataFrame(facts, index=todo, columns=columns))
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from mammolib import cohort, intake
-from mammolib.cohort_plots import draw_examples, flow_counts
+from mammolib.cohort_plots import draw_examples
+from mammolib.dicom import UnreadableImage
 
 CLASSES = ["tubule_forming", "solid", "scirrhous"]
 LABELS = "params/labels_idc.csv"
@@ -63,9 +64,20 @@ def test_unknown_words_are_listed_with_their_counts(words):
 
 
 def test_a_wrong_label_map_is_named(tmp_path):
-    (tmp_path / "map.csv").write_text("word,class\n硬癌,scirrhous\n硬がん,solid\nx,lobular\n")
-    with pytest.raises(ValueError, match=r"map\.csv: words with two classes: 硬癌; class lobular; allowed"):
+    (tmp_path / "map.csv").write_text("word,class\n硬癌,scirrhous\n硬がん,solid\nx,lobular\ny,no_breast\n")
+    with pytest.raises(
+        ValueError,
+        match=r"map\.csv: words with two classes: 硬癌; class lobular, no_breast; allowed: .*subtype_not_stated$",
+    ):
         cohort.read_label_map(tmp_path / "map.csv", CLASSES)
+
+
+def test_a_reason_outside_the_closed_list_is_refused():
+    rows = registry(1).assign(reason="", detail="")
+    with pytest.raises(ValueError, match="reason: 'lost' is unknown; allowed are outside_period"):
+        cohort.exclude(rows, rows["reason"] == "", "lost", "")
+    with pytest.raises(ValueError, match="reason: 'lost' is unknown"):
+        UnreadableImage("lost", "")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +280,7 @@ def test_files_become_a_cohort(archive, capsys, workers):
     images = np.load(archive / "all.npy")[table["slot"]]
     assert images.shape == (7, 24, 16)
     assert (images[:, 12, 0] > 0).all(), "every breast stands at the left edge"
-    flow = flow_counts(rows, table)
+    flow = cohort.flow_counts(rows, table)
     assert flow == {
         "registry_rows": 9,
         "included": 7,
