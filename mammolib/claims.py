@@ -184,5 +184,6 @@ def paper_table(claims: pd.DataFrame, results: dict, cohort: dict, notebook: str
     rows = []
     for row in claims[claims["notebook"] == notebook].itertuples():
         ours, answer, reason = verdict(row, results, cohort, calibrated)
+        require_choice(f"claim {row.claim!r}, verdict", answer, VERDICTS)
         rows.append({"claim": row.claim, "published": row.published, "ours": ours, "verdict": answer, "reason": reason})
     return pd.DataFrame(rows, columns=["claim", "published", "ours", "verdict", "reason"])

@@ -134,6 +134,12 @@ def test_ranks_choose_among_classes_and_say_which():
     assert claims.shown(empty) == "not estimable: no case"
 
 
+def test_a_verdict_outside_the_closed_list_is_refused(monkeypatch):
+    monkeypatch.setattr(claims, "verdict", lambda *_: ("0.5", "reproduced", ""))
+    with pytest.raises(ValueError, match="verdict: 'reproduced' is unknown; allowed are compatible"):
+        table(evaluation(), "hospital")
+
+
 def test_missing_estimates_are_not_testable():
     results = evaluation()
     results["accuracy"] = {"value": None, "low": None, "high": None, "note": "not estimable: no case"}
