@@ -49,9 +49,9 @@ def patient_weights(strata: np.ndarray, draws: int, seed: int, images: int = 0) 
         yield weights
 
 
-def wilson(share: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share in [0, 1]; `n` may be an effective number. Wilson 1927, JASA 22:209."""
-    z = norm.ppf(0.5 + level / 2)
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share in [0, 1]; `n` may be an effective number. Wilson 1927, JASA 22:209."""
+    z = norm.ppf(0.975)
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))

@@ -57,11 +57,11 @@ def plot_roc(table: pd.DataFrame, classes: Sequence[str], one_vs_rest: dict, ax:
     return ax
 
 
-def plot_reliability(table: pd.DataFrame, classes: Sequence[str], ax: Axes, bins: int = 5) -> Axes:
+def plot_reliability(table: pd.DataFrame, classes: Sequence[str], ax: Axes) -> Axes:
     """Share right against mean confidence, in bins of equal counts; bars: Wilson on the patients of the bin."""
     truth, probabilities, patient = as_arrays(table, list(classes))
     confidence, right = probabilities.max(axis=1), predicted_class(probabilities) == truth
-    bin_of = confidence_bins(probabilities, bins)
+    bin_of = confidence_bins(probabilities)
     for number in range(bin_of.max() + 1):
         inside = bin_of == number
         share = right[inside].mean()
@@ -75,10 +75,10 @@ def plot_reliability(table: pd.DataFrame, classes: Sequence[str], ax: Axes, bins
     return ax
 
 
-def plot_baselines(results: dict, ax: Axes, metric: str = "accuracy") -> Axes:
-    """The network's estimate of a metric beside what scores without looking: points with 95 % intervals."""
+def plot_baselines(results: dict, ax: Axes) -> Axes:
+    """The network's accuracy beside what scores without looking: points with 95 % intervals."""
     baselines = results["baselines"]
-    entries = {"network": results[metric]} | {name: entry.get(metric) for name, entry in baselines.items()}
+    entries = {"network": results["accuracy"]} | {name: entry.get("accuracy") for name, entry in baselines.items()}
     entries = {name: entry for name, entry in entries.items() if entry is not None}
     for row, (name, entry) in enumerate(entries.items()):
         colour = "#D55E00" if name == "network" else "#555555"
@@ -88,5 +88,5 @@ def plot_baselines(results: dict, ax: Axes, metric: str = "accuracy") -> Axes:
     ax.set_yticks(range(len(entries)), [class_name(name) for name in entries])
     ax.invert_yaxis()
     size = f"{results['n_images']} images, {results['n_patients']} patients"
-    ax.set(xlabel=f"{class_name(metric)} (95 % interval)", xlim=(0, 1), title=size)
+    ax.set(xlabel="accuracy (95 % interval)", xlim=(0, 1), title=size)
     return ax
