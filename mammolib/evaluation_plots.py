@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from sklearn.metrics import confusion_matrix, roc_curve
 
@@ -23,16 +24,12 @@ def plot_confusion(table: pd.DataFrame, classes: Sequence[str], ax: Axes) -> Axe
     truth, probabilities, _ = as_arrays(table, list(classes))
     counts = confusion_matrix(truth, predicted_class(probabilities), labels=range(len(classes)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        ink = "white" if shares[row, column] > 0.55 else "black"
-        ax.text(column, row, f"{count}\n{shares[row, column]:.0%}", ha="center", va="center", color=ink)
+    texts = [[f"{n}\n{share:.0%}" for n, share in zip(*row, strict=True)] for row in zip(counts, shares, strict=True)]
     names = [class_name(name) for name in classes]
-    ax.set_xticks(range(len(names)), names)
-    ax.set_yticks(range(len(names)), names)
-    ax.tick_params(length=0)
+    shown = {"annot": np.array(texts), "fmt": "", "cmap": "Blues", "vmin": 0, "vmax": 1, "cbar": False, "square": True}
+    seaborn.heatmap(shares, xticklabels=names, yticklabels=names, ax=ax, **shown)
+    ax.tick_params(length=0, rotation=0)
     ax.set(xlabel="predicted class (most probable)", ylabel="true class", title=_size(table))
-    ax.spines[:].set_visible(False)
     return ax
 
 
