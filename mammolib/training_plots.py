@@ -1,6 +1,7 @@
 """Table and figures of the training notebook."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ from mammolib.plots import show_mammogram
 UNKNOWN = "not stated"
 
 
-def recipe_table(parameters: dict, image_shape: tuple[int, int]) -> pd.DataFrame:
+def recipe_table(parameters: dict, image_shape: tuple[int, int], recipes: Path) -> pd.DataFrame:
     """Set this run's recipe beside the report's and the authors' public code.
 
     Parameters
@@ -22,52 +23,44 @@ def recipe_table(parameters: dict, image_shape: tuple[int, int]) -> pd.DataFrame
         Of notebook 02, by their names there.
     image_shape
         (height, width) of the network's input.
+    recipes
+        CSV of facts: ``parameter, label, report, authors``; of the report doi 10.1007/s11604-020-01070-9 and its
+        grant's final report.
 
     Returns
     -------
     DataFrame
-        Index ``parameter``; columns ``report``, ``authors' code``, ``this run``, and ``as reported`` (yes, no, or not
-        stated). Facts of the report: doi 10.1007/s11604-020-01070-9 and its grant's final report.
+        Index ``label``; columns ``report``, ``authors' code``, ``this run``, and ``as reported`` (yes, no, or not
+        stated).
     """
-    p = parameters
-    clip = "none" if p["clip"] == "none" else f"{p['clip_norm']:g}, {p['clip']} norm"
-    held_out = f"{p['folds']} folds by patient" if p["folds"] > 1 else f"{p['validation_share']:.0%} by patient"
+    facts = pd.read_csv(recipes, dtype=str, keep_default_na=False)
+    run = facts["parameter"].map(recipe_texts(parameters, image_shape))
+    same = np.where(facts["report"] == UNKNOWN, UNKNOWN, np.where(facts["report"] == run, "yes", "no"))
+    table = facts.assign(**{"this run": run, "as reported": same}).rename(columns={"authors": "authors' code"})
+    return table.drop(columns="parameter").set_index("label")
+
+
+def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
+    """Write this run's parameters as the facts are written, by the names of the facts; of a weights file its name."""
     flips = {(True, True): "both", (True, False): "vertical", (False, True): "horizontal", (False, False): "none"}
-    flip = flips[p["flip_vertical"], p["flip_horizontal"]]
-    rate = f"{p['learning_rate']:g}" + ("" if p["schedule"] == "constant" else f", {p['schedule']}")
-    normalised = "each block" if p["batch_normalization"] else {"dense256": "head"}.get(p["head"], "none")
-    labels = "shuffled" if p["shuffle_labels"] else "as diagnosed"
-    rows = [
-        ("convolutions", "13", "13", "13"),
-        ("width", "1", "1", f"{p['width']:g}"),
-        ("head", "fc", "dense256", p["head"]),
-        ("normalisation", "none", "head", normalised),
-        ("dropout", UNKNOWN, "0.5", f"{p['dropout']:g}"),
-        ("initial weights", UNKNOWN, "imagenet", p["weights"] or f"random, {p['initializer']}"),
-        ("input, pixels", UNKNOWN, "500 x 500, RGB", f"{image_shape[0]} x {image_shape[1]}, grey"),
-        (
-            "input values",
-            UNKNOWN,
-            "0 to 1",
-            {"unit": "0 to 1", "imagenet": "0 to 255, less the mean"}.get(p["input_scaling"], "mean 0, SD 1"),
-        ),
-        ("optimiser", "adam", "sgd", p["optimizer"]),
-        ("learning rate", "1e-05", "0.001", rate),
-        ("gradient clipping", "0.001, global norm", "none", clip),
-        ("epochs", "50", "50", str(p["epochs"])),
-        ("batch", UNKNOWN, "4", str(p["batch_size"])),
-        ("rotation, rad", "0.1", "0.17", f"{p['rotation']:g}"),
-        ("shift", "10%", "10%", f"{p['shift']:.0%}"),
-        ("brightness", "10%", "10%, stretched", f"{p['brightness']:.0%}"),
-        ("flips", "both", "both", flip),
-        ("fill", UNKNOWN, "reflect", p["fill"]),
-        ("held out", UNKNOWN, "4 folds by image", held_out),
-        ("labels", "as diagnosed", "as diagnosed", labels),
-        ("precision", UNKNOWN, UNKNOWN, p["dtype_policy"]),
-    ]
-    table = pd.DataFrame(rows, columns=["parameter", "report", "authors' code", "this run"]).set_index("parameter")
-    same = np.where(table["report"] == table["this run"], "yes", "no")
-    return table.assign(**{"as reported": np.where(table["report"] == UNKNOWN, UNKNOWN, same)})
+    scalings = {"unit": "0 to 1", "imagenet": "0 to 255, less the mean", "standardise": "mean 0, SD 1"}
+    texts = {name: str(p[name]) for name in ("head", "optimizer", "epochs", "batch_size", "fill", "dtype_policy")}
+    texts |= {name: f"{p[name]:g}" for name in ("width", "dropout", "rotation")}
+    texts |= {name: f"{p[name]:.0%}" for name in ("shift", "brightness")}
+    return texts | {
+        "convolutions": "13",
+        "batch_normalization": "each block"
+        if p["batch_normalization"]
+        else {"dense256": "head"}.get(p["head"], "none"),
+        "weights": Path(p["weights"]).name if p["weights"] else f"random, {p['initializer']}",
+        "image": f"{image_shape[0]} x {image_shape[1]}, grey",
+        "input_scaling": scalings[p["input_scaling"]],
+        "learning_rate": f"{p['learning_rate']:g}" + ("" if p["schedule"] == "constant" else f", {p['schedule']}"),
+        "clip": "none" if p["clip"] == "none" else f"{p['clip_norm']:g}, {p['clip']} norm",
+        "flips": flips[p["flip_vertical"], p["flip_horizontal"]],
+        "held_out": f"{p['folds']} folds by patient" if p["folds"] > 1 else f"{p['validation_share']:.0%} by patient",
+        "shuffle_labels": "shuffled" if p["shuffle_labels"] else "as diagnosed",
+    }
 
 
 def plot_curves(history: pd.DataFrame, value: str, ax: Axes, chance: float | None = None) -> Axes:
@@ -106,9 +99,9 @@ def plot_augmented(augmentation: keras.layers.Layer, image: np.ndarray, axes: Se
     return axes
 
 
-def augmentation_figure(augmentation: keras.layers.Layer, image: np.ndarray, draws: int = 5) -> plt.Figure:
-    """Return a row of `plot_augmented` panels."""
-    figure, axes = plt.subplots(1, draws + 1, figsize=(1.6 * (draws + 1), 2.1), layout="constrained")
+def augmentation_figure(augmentation: keras.layers.Layer, image: np.ndarray) -> plt.Figure:
+    """Return a row of `plot_augmented` panels: the image and five draws."""
+    figure, axes = plt.subplots(1, 6, figsize=(9.6, 2.1), layout="constrained")
     plot_augmented(augmentation, image, axes)
     return figure
 
