@@ -140,7 +140,7 @@ def predict_cohort(
     for number, path in models.items():
         chosen = np.arange(len(rows)) if testing else np.flatnonzero(fold == number)
         if len(chosen):
-            total[chosen] += _predict(path, pixels[chosen], batch_size)
+            total[chosen] += _predict(path, pixels, chosen, batch_size)
             models_seen[chosen] += 1
     held_out = models_seen > 0
     if not held_out.any():
@@ -153,10 +153,10 @@ def predict_cohort(
     return table.reset_index(drop=True)
 
 
-def _predict(path: Path, images: np.ndarray, batch_size: int) -> np.ndarray:
+def _predict(path: Path, images: np.ndarray, rows: np.ndarray, batch_size: int) -> np.ndarray:
     # here, not above: evaluating saved predictions needs no TensorFlow
     import keras
 
     from mammolib.training import predict
 
-    return predict(keras.saving.load_model(path, compile=False, safe_mode=True), images, batch_size)
+    return predict(keras.saving.load_model(path, compile=False, safe_mode=True), images, batch_size, rows)

@@ -55,12 +55,18 @@ def input_scaling(images: np.ndarray, kind: str) -> tuple[float, float]:
     return float(1 / breast.std()), float(-breast.mean() / breast.std())
 
 
-def predict(network: keras.Model, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """Return the (n, classes) float32 output of `network` for (n, height, width) uint16 images."""
+def predict(
+    network: keras.Model, images: np.ndarray, batch_size: int = 64, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the (n, classes) float32 output of `network` for (n, height, width) uint16 images, or for `rows` of them.
+
+    A memory map is read a batch at a time.
+    """
     without_xla(network)
+    rows = np.arange(len(images)) if rows is None else np.asarray(rows)
     parts = [
-        np.asarray(network.predict_on_batch(to_network(images[start : start + batch_size])))
-        for start in range(0, len(images), batch_size)
+        np.asarray(network.predict_on_batch(to_network(images[rows[start : start + batch_size]])))
+        for start in range(0, len(rows), batch_size)
     ]
     return np.concatenate(parts) if parts else np.zeros((0, network.output_shape[-1]), np.float32)
 
@@ -311,9 +317,8 @@ def validate(
     """Return cross-entropy and accuracy of `network` on the given rows, NaN without rows."""
     if rows is None or len(rows) == 0:
         return float("nan"), float("nan")
-    probabilities = np.concatenate(
-        [predict(network, images[part]) for part in np.array_split(rows, -(-len(rows) // 64))]
-    )
+    parts = np.array_split(rows, -(-len(rows) // 64))
+    probabilities = np.concatenate([predict(network, images, rows=part) for part in parts])
     of_label = probabilities[np.arange(len(rows)), labels[rows]]
     right = probabilities.argmax(axis=1) == labels[rows]
     return float(-np.log(np.maximum(of_label, 1e-7)).mean()), float(right.mean())

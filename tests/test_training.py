@@ -150,6 +150,8 @@ def test_predict_in_parts_equals_whole_and_output_is_probability():
     parts = predict(network, images, batch_size=4)
     np.testing.assert_allclose(parts, predict(network, images, batch_size=10), atol=1e-6)  # sums in another order
     np.testing.assert_allclose(parts.sum(axis=1), 1, atol=1e-6)
+    rows = np.array([7, 0, 3, 2, 9, 1])
+    assert np.array_equal(predict(network, images, 4, rows), predict(network, images[rows], 4))
 
 
 def test_dtype_policy_auto_and_unknown():
