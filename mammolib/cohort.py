@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from mammolib import terms
 from mammolib.parameters import require_choice
 from mammolib.rooms import writing
 
@@ -30,6 +31,7 @@ REASONS = {
     "not_mammogram": "not a mammogram",
     "for_processing": "for processing, not for presentation",
     "magnification_view": "magnification view",
+    "spacing_implausible": "pixel spacing implausible",
     "quality_control_image": "quality control image",
     "no_breast": "no breast found",
     "duplicate_same_patient": "same pixels again, same patient",
@@ -121,7 +123,7 @@ def classify(
     ------
     ValueError
         One line a problem, all together: empty or repeated paths, empty patients, unknown words with their counts,
-        dates or spacings that are none, parts other than development and test, a split that is given in part.
+        dates, spacings, sides or views that are none, parts other than development and test, a split given in part.
     """
     words = registry["label"].map(folded)
     known = {folded(name): name for name in classes} if label_map is None else label_map
@@ -131,6 +133,8 @@ def classify(
     if problems:
         raise ValueError("registry: " + "\n".join(problems))
     rows = registry.assign(label=classed.where(classed.isin(list(classes)), ""), reason="", detail="")
+    rows["ImageLaterality"] = rows["ImageLaterality"].map(terms.laterality)
+    rows["ViewPosition"] = rows["ViewPosition"].map(terms.view)
     if diagnosed_from or diagnosed_to:
         first = day(diagnosed_from, "diagnosed_from") if diagnosed_from else pd.Timestamp.min
         last = day(diagnosed_to, "diagnosed_to") if diagnosed_to else pd.Timestamp.max
@@ -158,8 +162,14 @@ def registry_problems(registry: pd.DataFrame, unknown: pd.Series, dates: pd.Seri
     if n := (dates.isna() & (registry["diagnosis_date"] != "")).sum():
         lines.append(f"column diagnosis_date: {n} values are no dates; allowed: 2006-01-05 or 2006/1/5")
     spacing = pd.to_numeric(registry["pixel_spacing_mm"], errors="coerce")
-    if n := ((registry["pixel_spacing_mm"] != "") & ~(spacing > 0)).sum():
-        lines.append(f"column pixel_spacing_mm: {n} values are no positive numbers")
+    if n := ((registry["pixel_spacing_mm"] != "") & ~spacing.map(terms.plausible_spacing)).sum():
+        lines.append(f"column pixel_spacing_mm: {n} values are not {' to '.join(map(str, terms.SPACINGS))} mm")
+    for column, term, allowed in (
+        ("ImageLaterality", terms.laterality, "L, R, left, right, 左, 右"),
+        ("ViewPosition", terms.view, ", ".join(terms.VIEWS)),
+    ):
+        if n := ((registry[column] != "") & (registry[column].map(term) == "")).sum():
+            lines.append(f"column {column}: {n} values are unknown; allowed: {allowed} or empty")
     strange = sorted(set(registry["split"]) - {*PARTS, ""})
     if strange:
         lines.append(f"column split: {', '.join(strange)}; allowed: {', '.join(PARTS)}")

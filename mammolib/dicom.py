@@ -20,6 +20,7 @@ from pydicom.uid import (
 
 from mammolib.cohort import REASONS
 from mammolib.parameters import require_choice
+from mammolib.terms import SPACINGS, laterality, plausible_spacing, vendor, view
 
 # CR plates and digitised films stand in archives under the two older classes; Modality MG is asked for as well
 MAMMOGRAM_CLASSES = (
@@ -56,7 +57,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, dict]:
     Raises
     ------
     UnreadableImage
-        With the reason unreadable, not_mammogram, for_processing or magnification_view.
+        With the reason unreadable, not_mammogram, for_processing, magnification_view or spacing_implausible.
     """
     # An impossible birth date is no reason to lose an image. pydicom's warnings hold paths and header texts: they are
     # caught instead of printed.
@@ -90,11 +91,13 @@ def pixel_digest(stored: np.ndarray) -> str:
 def header_facts(dataset: pydicom.Dataset) -> dict:
     """What later steps need from the header, by DICOM's own names; a missing text is "", a missing number None.
 
+    Side, view and manufacturer come from closed lists (see `terms`), for a header's free text may hold a name.
     `pixel_spacing_mm` is one number (mean of row and column spacing), `pixel_spacing_source` the tag it came from.
     """
     texts = ("ImageLaterality", "ViewPosition", "Manufacturer", "Modality", "PresentationIntentType")
     facts = {name: str(dataset.get(name) or "").strip() for name in texts}
-    facts["ImageLaterality"] = (facts["ImageLaterality"] or str(dataset.get("Laterality") or "")).strip()[:1]
+    facts["ImageLaterality"] = laterality(facts["ImageLaterality"] or str(dataset.get("Laterality") or ""))
+    facts["ViewPosition"], facts["Manufacturer"] = view(facts["ViewPosition"]), vendor(facts["Manufacturer"])
     facts["QualityControlImage"] = str(dataset.get("QualityControlImage") or "NO").strip().upper()
     factor = dataset.get("EstimatedRadiographicMagnificationFactor")
     facts["magnification"] = float(factor) if factor else None
@@ -114,9 +117,10 @@ def pixel_spacing(dataset: pydicom.Dataset) -> tuple[float | None, str]:
     """Millimetres a pixel in the breast, and the tag they come from (PS3.3 10.7 and C.8.11.3).
 
     Pixel Spacing counts where its calibration type is given, or where no Imager Pixel Spacing rivals it; otherwise
-    Imager Pixel Spacing (in the detector's plane) over the magnification factor, 1 where that is absent.
+    Imager Pixel Spacing (in the detector's plane) over the magnification factor, 1 where that is absent. What is not
+    two numbers is NaN, which `refuse` turns away.
     """
-    own, imager = dataset.get("PixelSpacing"), dataset.get("ImagerPixelSpacing")
+    own, imager = (spacing_pair(dataset, name) for name in ("PixelSpacing", "ImagerPixelSpacing"))
     if own and (dataset.get("PixelSpacingCalibrationType") or not imager):
         return float(np.mean(own)), "PixelSpacing"
     if imager:
@@ -126,9 +130,20 @@ def pixel_spacing(dataset: pydicom.Dataset) -> tuple[float | None, str]:
     return None, ""
 
 
+def spacing_pair(dataset: pydicom.Dataset, name: str) -> list[float]:
+    """Row and column spacing of one element, [] where it is absent or empty; NaN: not two numbers above 0."""
+    try:
+        pair = [float(number) for number in np.atleast_1d(dataset.get(name) or [])]
+    except (TypeError, ValueError):
+        return [float("nan")]
+    return pair if not pair or (len(pair) == 2 and min(pair) > 0) else [float("nan")]
+
+
 def refuse(dataset: pydicom.Dataset, facts: dict) -> None:
     """Raise `UnreadableImage` for what is no mammogram for presentation in contact geometry."""
     storage = dataset.get("SOPClassUID")
+    if not storage or not facts["Modality"]:  # pydicom gives what it could read of a file that is cut short
+        raise UnreadableImage("unreadable", "no SOP Class UID or no Modality; the file may be cut short")
     if storage not in MAMMOGRAM_CLASSES or facts["Modality"] != "MG":
         raise UnreadableImage("not_mammogram", "Modality (0008,0060) or SOP Class UID (0008,0016) is not mammography's")
     if int(dataset.get("NumberOfFrames") or 1) != 1 or int(dataset.get("SamplesPerPixel") or 1) != 1:
@@ -140,6 +155,10 @@ def refuse(dataset: pydicom.Dataset, facts: dict) -> None:
         raise UnreadableImage("for_processing", "Presentation Intent Type (0008,0068) is FOR PROCESSING")
     if facts["magnification_view"]:
         raise UnreadableImage("magnification_view", "magnification factor (0018,1114) or view modifier (0054,0222)")
+    if facts["pixel_spacing_source"] and not plausible_spacing(facts["pixel_spacing_mm"]):
+        raise UnreadableImage(
+            "spacing_implausible", f"{facts['pixel_spacing_source']} is not {SPACINGS[0]} to {SPACINGS[1]} mm a pixel"
+        )
 
 
 def stored_values(dataset: pydicom.Dataset) -> np.ndarray:

@@ -1,8 +1,11 @@
 """The registry's images, read in several processes: each becomes a network image with its facts, or an exclusion."""
 
 import os
+import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +27,33 @@ def prepare_image(
 ) -> tuple[dict, np.ndarray | None]:
     """Read one file: its row of facts and its (height, width) uint16 image, or reason, detail and None."""
     try:
-        pixels, header = read_image(path)
+        with silent():
+            pixels, header = read_image(path)
         mask = breast_mask(pixels)
         side = laterality or header.get("ImageLaterality", "")
         image, place = fit_to_network(pixels, mask, height, width, aspect, background, side)
     except UnreadableImage as error:
         return {"reason": error.reason, "detail": error.detail}, None
-    except Exception as error:  # a bad file never ends the run, and its message may hold what is in the file
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of a decoder in Rust is no Exception; a message may hold what a file says
         return {"reason": "unreadable", "detail": f"fails while it is read ({type(error).__name__})"}, None
     facts = {name: header.get(name, "") for name in FACTS} | place
     facts |= {"rows": pixels.shape[0], "columns": pixels.shape[1], "breast_pixels": int(mask.sum())}
     facts |= {name: header.get(name) for name in ("pixel_spacing_mm", "pixel_spacing_source", "digest")}
     return {"reason": "", "detail": ""} | facts, image
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep off the notebook what decoders in C and Rust write to file descriptor 2, past Python."""
+    sys.stderr.flush()
+    with open(os.devnull, "wb") as nowhere, os.fdopen(os.dup(2), "wb") as terminal:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal.fileno(), 2)
 
 
 def prepare_images(

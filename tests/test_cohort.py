@@ -104,21 +104,33 @@ def test_all_faults_of_a_registry_come_together_and_name_no_patient():
         diagnosis_date=["2010-01-01", "31.5.2010", "", "", "", ""],
         pixel_spacing_mm=["0.2", "wide", "-1", "", "", ""],
         split=["test", "train", "development", "", "test", "test"],
+        ImageLaterality=["L", "Ann Lee", "left", "", "R", "右"],
+        ViewPosition=["CC", "cc", "AP", "Ann Lee", "", "MLO"],
     )
     with pytest.raises(ValueError, match="registry") as caught:
         cohort.classify(faulty, CLASSES)
     text = str(caught.value)
-    assert len(text.splitlines()) == 6
+    assert len(text.splitlines()) == 8
     for part in (
         "patient_id: empty in 1 ",
         "image_path: 1 rows repeat",
         "date: 1 values",
         "spacing_mm: 2 ",
+        "ImageLaterality: 1 values are unknown; allowed: L, R, left",
+        "ViewPosition: 2 values are unknown; allowed: CC, MLO",
         "split: train",
         "empty in 1 rows; given",
     ):
         assert part in text
-    assert not any(secret in text for secret in ("31.5", "0.png", "p3"))
+    assert not any(secret in text for secret in ("31.5", "0.png", "p3", "Ann"))
+
+
+def test_words_for_sides_become_the_codes_of_the_header():
+    rows = cohort.classify(
+        registry(4, ImageLaterality=["left", "右", "", "r"], ViewPosition=["cc", "MLO", "", "ml"]), CLASSES
+    )
+    assert rows["ImageLaterality"].tolist() == ["L", "R", "", "R"]
+    assert rows["ViewPosition"].tolist() == ["CC", "MLO", "", "ML"]
 
 
 def test_a_registry_is_read_in_its_encoding_or_says_what_is_wrong(tmp_path):

@@ -8,6 +8,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless, generate_uid
 
 from mammolib.dicom import UnreadableImage, pixel_spacing, presentation_values, read_dicom
+from mammolib.intake import prepare_image
 
 PRESENTATION, PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2.1"
 
@@ -147,7 +148,7 @@ def test_a_file_is_read_alike_in_every_syntax(tmp_path, syntax):
     stored = write(tmp_path / "a", syntax)
     pixels, facts = read_dicom(tmp_path / "a")
     np.testing.assert_array_equal(pixels, np.rint(stored / 4095 * 65535).astype(np.uint16))
-    assert [facts[name] for name in ("ImageLaterality", "ViewPosition", "Manufacturer")] == ["R", "CC", "maker"]
+    assert [facts[name] for name in ("ImageLaterality", "ViewPosition", "Manufacturer")] == ["R", "CC", "other"]
     assert facts["QualityControlImage"] == "NO"
     write(tmp_path / "b")
     assert facts["digest"] == read_dicom(tmp_path / "b")[1]["digest"]
@@ -175,6 +176,14 @@ def magnified():
         ({"WindowCenter": 9, "WindowWidth": -1}, "unreadable"),
         ({"PixelData": b"\x00" * 10}, "unreadable"),
         ({"drop": ["PixelRepresentation"]}, "unreadable"),
+        ({"drop": ["Modality"]}, "unreadable"),
+        ({"PixelSpacing": [0.005, 0.005]}, "spacing_implausible"),
+        ({"PixelSpacing": [7, 7]}, "spacing_implausible"),
+        ({"PixelSpacing": [-0.1, 0.3]}, "spacing_implausible"),
+        ({"PixelSpacing": [0.1, 0.1, 0.1]}, "spacing_implausible"),
+        ({"PixelSpacing": 0.1}, "spacing_implausible"),
+        ({"ImagerPixelSpacing": [0.1, 0.1], "EstimatedRadiographicMagnificationFactor": -1}, "spacing_implausible"),
+        ({"PixelSpacing": [7, 7], "Modality": "CT"}, "not_mammogram"),
     ],
 )
 def test_the_gate_names_its_reason(tmp_path, elements, reason):
@@ -194,7 +203,29 @@ def test_a_file_cut_short_is_unreadable(tmp_path, syntax, share):
     (tmp_path / "a").write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(UnreadableImage) as caught:
         read_dicom(tmp_path / "a")
-    assert caught.value.reason in ("unreadable", "not_mammogram")
+    assert caught.value.reason == "unreadable"
+
+
+def test_a_bare_preamble_is_unreadable(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(UnreadableImage, match="unreadable"):
+        read_dicom(tmp_path / "a")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "wide"])
+def test_a_spacing_that_is_no_number_is_implausible(tmp_path, number):
+    write(tmp_path / "a", PixelSpacing=["0.1", "0.1"])
+    whole = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(whole.replace(b"0.1\\0.1 ", f"{number}\\0".encode().ljust(8)))
+    with pytest.raises(UnreadableImage, match="spacing_implausible"):
+        read_dicom(tmp_path / "a")
+
+
+def test_no_free_text_of_a_header_is_kept(tmp_path):
+    with pydicom.config.disable_value_validation():
+        write(tmp_path / "a", ImageLaterality="Lee Ann", ViewPosition="ANN LEE", Manufacturer="bought by Ann Lee")
+    facts = read_dicom(tmp_path / "a")[1]
+    assert [facts[name] for name in ("ImageLaterality", "ViewPosition", "Manufacturer")] == ["", "", "other"]
 
 
 @pytest.mark.parametrize(
@@ -218,6 +249,20 @@ def test_pixel_spacing_and_where_it_comes_from(elements, expected):
     spacing, source = pixel_spacing(image(**elements))
     assert source == expected[1]
     assert spacing == (expected[0] if expected[0] is None else pytest.approx(expected[0]))
+
+
+def test_a_panic_of_a_decoder_is_an_unreadable_file_and_prints_nothing(tmp_path, capfd):
+    write(tmp_path / "a", RLELossless)
+    content = bytearray((tmp_path / "a").read_bytes())
+    content[content.find(b"\xe0\x7f\x10\x00") + 96] = 127  # more literal bytes than the segment's pixels
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(BaseException, match="index out of bounds") as caught:
+        read_dicom(tmp_path / "a")
+    assert not isinstance(caught.value, Exception), "another decoder: find bytes on which this one panics"
+    capfd.readouterr()
+    facts, _ = prepare_image(tmp_path / "a", "", 32, 32, "pad", "zero")
+    assert facts == {"reason": "unreadable", "detail": "fails while it is read (PanicException)"}
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_impossible_birth_date_loses_no_image(tmp_path):
