@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,9 +76,30 @@ def read_result(path: Path) -> dict:
         result = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); run {path.stem} again") from None
+    if not isinstance(result, dict):
+        raise ValueError(f"{path}: holds a {type(result).__name__}, no result; run {path.stem} again")
     if result.get("status") != "complete":
         raise ValueError(f"{path}: status {result.get('status')!r}, allowed is 'complete'; run {path.stem} again")
+    if lost := [part for part in ("cohort", "parameters", "results") if not isinstance(result.get(part), dict)]:
+        raise ValueError(f"{path}: {', '.join(lost)} missing or no mapping; run {path.stem} again")
     return result
+
+
+def shown_by_git(paths: list[Path]) -> list[str]:
+    """Names of those files that git would add: in a work tree, and not ignored; none where there is no git."""
+    folder = next(parent for parent in paths[0].parents if parent.is_dir())
+    try:
+        done = subprocess.run(
+            ["git", "-C", folder, "check-ignore", "--verbose", "--non-matching", "-z", "--stdin"],
+            input="\0".join(map(str, paths)), capture_output=True, text=True, encoding="utf-8",
+        )  # fmt: skip
+    except OSError:
+        return []
+    if done.returncode > 1:  # no repository
+        return []
+    fields = done.stdout.split("\0")
+    rules, names = fields[2::4], fields[3::4]
+    return [Path(name).name for rule, name in zip(rules, names, strict=True) if not rule or rule.startswith("!")]
 
 
 def plain(value: Any) -> Any:
@@ -124,14 +146,20 @@ class Room:
         return writing(self.path(file))
 
     def read(self, notebook: str, file: str) -> Path:
-        """Return the path of a file (or folder) in an earlier room, and record its hash."""
-        path = self._outputs_of(notebook) / notebook / file
+        """Return the path of a file (or folder) in an earlier room whose notebook has finished; record its hash."""
+        outputs = self._outputs_of(notebook)
+        path = outputs / notebook / file
         if not path.exists():
             raise FileNotFoundError(f"{path}: missing; run {notebook} first (python -m mammolib run {self.profile})")
+        read_result(outputs / f"{notebook}.json")
         return self._recorded(path)
 
     def read_input(self, path: str | Path) -> Path:
-        """Return the path of a file from outside the rooms (registry, claims, weights), and record its hash."""
+        """Return the path of a file from outside the rooms (registry, claims, weights), and record its hash.
+
+        Provenance has the bare name of what lies outside the project; the parameter itself stands in copy and JSON as
+        it was given, so a path that names a person is for private outputs only.
+        """
         path = resolve(path)
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file; relative paths start at the folder of pyproject.toml")
@@ -149,14 +177,29 @@ class Room:
         return self.earlier("01_data_curation")["cohort"]
 
     def banner(self, cohort: dict[str, str] | None = None) -> str:
-        """Return the line that stands above every result: what kind of images it is about (01 passes `cohort`)."""
+        """Return the line that stands above every result: what kind of images it is about (01 passes `cohort`).
+
+        ValueError where a hospital's results would go where git shows them, see `require_private`.
+        """
         cohort = cohort or self.cohort
+        self.require_private(cohort)
         return {
             "synthetic": "SYNTHETIC phantoms: drawn, not patients; these numbers test the pipeline "
             "and say nothing about any patient.",
             "public": f"Public data set {cohort['name']}: real mammograms, another task than the study's.",
             "hospital": f"Hospital cohort ({cohort['name']}): research only, not for clinical use.",
         }[cohort["kind"]]
+
+    def require_private(self, cohort: dict[str, str]) -> None:
+        """Raise ValueError where `git add .` would take up what a hospital's run writes."""
+        if cohort.get("kind") != "hospital":
+            return
+        files = [self.outputs / f"{self.name}{ending}" for ending in (".json", ".ipynb")]
+        if shown := shown_by_git([*files, self.path("images_test.npy"), self.path("predictions.csv")]):
+            raise ValueError(
+                f"outputs = {self.parameters['outputs']!r}: git does not ignore {', '.join(shown)} there, and the "
+                "cohort is a hospital's; allowed: a folder that git ignores, such as outputs/hospital, or one outside git"
+            )
 
     def finish(self, results: dict, cohort: dict[str, str] | None = None) -> Path:
         """Write the notebook's JSON (results, parameters, provenance) and return its path; the last call of a notebook.
@@ -166,6 +209,7 @@ class Room:
         cohort = cohort or self.cohort
         if cohort.get("kind") not in COHORT_KINDS or "name" not in cohort:
             raise ValueError(f"{self.name}: cohort {cohort!r}; a name and a kind of {', '.join(COHORT_KINDS)} are due")
+        self.require_private(cohort)
         facts = provenance.collect(project_root())
         facts |= {"started": self.started.isoformat(timespec="seconds"), "inputs": self.inputs}
         facts |= {"files": folder_hashes(self.folder), "seconds": round(time.monotonic() - self.clock, 1)}

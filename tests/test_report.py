@@ -146,7 +146,8 @@ def test_saved_predictions_alone_are_evaluated_without_tensorflow(tmp_path):
     """The notebook's own cells, with 01's JSON and a predictions.csv: no cohort.csv, no images, no models."""
     made_up_predictions(25).to_csv(tmp_path / "p.csv", index=False)
     parameters = {"classes": CLASSES, "classes_ordered": False}
-    curation = {"status": "complete", "parameters": parameters, "cohort": {"kind": "hospital", "name": "made up"}}
+    cohort = {"kind": "hospital", "name": "made up"}
+    curation = {"status": "complete", "parameters": parameters, "cohort": cohort, "results": {}}
     (tmp_path / "01_data_curation.json").write_text(json.dumps(curation))
     script = f"""
 import json, sys

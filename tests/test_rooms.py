@@ -1,6 +1,7 @@
 """Rooms: paths, hashes, the JSON, and what a notebook may read."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,43 @@ def test_an_earlier_room_must_be_there_and_complete(project):
         room.earlier("01_data_curation")
     with pytest.raises(FileNotFoundError, match="no such file"):
         room.read_input("data/registry.csv")
+
+
+def test_a_file_of_a_notebook_that_has_not_finished_is_not_read(project):
+    room = curated()
+    assert opened("02_training").read("01_data_curation", "cohort.csv") == room.path("cohort.csv")
+    (project / "outputs/smoke/01_data_curation.json").unlink()
+    with pytest.raises(FileNotFoundError, match="01_data_curation has not finished here"):
+        opened("02_training").read("01_data_curation", "cohort.csv")
+
+
+@pytest.mark.parametrize("content", ["[]", '"x"', "null", "{", '{"status": "complete"}', "\x00"])
+def test_a_json_that_is_no_result_is_named_in_one_line(tmp_path, content):
+    (tmp_path / "02_training.json").write_text(content)
+    with pytest.raises(ValueError, match=r"02_training\.json: .*; run 02_training again") as caught:
+        rooms.read_result(tmp_path / "02_training.json")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+HOSPITAL = {"kind": "hospital", "name": "set A"}
+
+
+def test_hospital_results_go_only_where_git_does_not_show_them(project):
+    def git(*arguments):
+        subprocess.run(["git", "-C", project, *arguments], check=True, capture_output=True)
+
+    (project / ".gitignore").write_text("/outputs/*\n!/outputs/demo/\n/outputs/demo/0*/*\n!predictions.csv\n")
+    for outputs in ("results", "outputs/demo", "outputs/hospital"):
+        opened("01_data_curation", outputs).banner(HOSPITAL)  # no repository
+    git("init")
+    for outputs in ("results", "outputs/demo"):
+        room = opened("01_data_curation", outputs)
+        with pytest.raises(ValueError, match=rf"outputs = '{outputs}': git does not ignore 01_data_curation\.json"):
+            room.banner(HOSPITAL)
+        with pytest.raises(ValueError, match="such as outputs/hospital, or one outside git"):
+            room.finish({}, HOSPITAL)
+        room.finish({}, PUBLIC)
+    opened("01_data_curation", "outputs/hospital").finish({}, HOSPITAL)
 
 
 def test_a_variant_reads_the_cohort_of_another_profile(project):
