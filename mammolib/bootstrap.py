@@ -68,7 +68,8 @@ def estimate(
     """Value with its 95 % percentile interval over the draws.
 
     Where all draws agree (no error at all, one patient) or more than 5 % of them are undefined, the bootstrap has
-    nothing to say: then Wilson's interval on the effective number, the patients behind the value.
+    nothing to say: then Wilson's interval on the effective number, the patients behind the value. That is for shares;
+    for a metric with other limits (kappa, Brier score) the place between them counts as one, and the note says so.
 
     Parameters
     ----------
@@ -99,7 +100,8 @@ def estimate(
             return found | {"note": "interval not estimable: all draws agree"}
         effective = max(1.0, effective or patients)
         low, high = (bottom + (top - bottom) * end for end in wilson((value - bottom) / (top - bottom), effective))
-        found["note"] = f"Wilson interval on {effective:g} patients"
+        share = "" if limits == (0.0, 1.0) else f", as of a share between {bottom:g} and {top:g},"
+        found["note"] = f"Wilson interval{share} on {effective:g} patients"
     # a percentile interval can miss the value itself by a little where patients are few
     return found | {"low": round(float(min(low, value)), 6), "high": round(float(max(high, value)), 6)}
 

@@ -1,5 +1,6 @@
 """Execute one notebook through papermill, with the traps of kernels and of executed copies handled."""
 
+import itertools
 import logging
 import os
 import sys
@@ -18,13 +19,58 @@ KERNEL_ARGUMENTS = [
 ]
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second run out of a profile's folder by a file with this process' id; a dead process' lock is taken over.
+
+    Raises
+    ------
+    ValueError
+        Where another process is at work there.
+    """
+    lock = folder / ".run.lock"
+    for _ in range(2):
+        try:
+            with lock.open("x") as opened:
+                opened.write(str(os.getpid()))
+            break
+        except FileExistsError:
+            holder = lock.read_text() if lock.is_file() else ""
+            if is_running(holder):
+                raise ValueError(
+                    f"{folder}: process {holder or '?'} runs here; if it does not, delete {lock}"
+                ) from None
+            lock.unlink(missing_ok=True)
+    else:
+        raise ValueError(f"{folder}: another run has just begun here; wait for it, or give another --outputs")
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def is_running(holder: str) -> bool:
+    """Tell whether the process of a lock lives; where that can't be known, it does. Our own id is an old run's."""
+    if not holder.isdigit() or os.name != "posix":
+        return True
+    if int(holder) == os.getpid():
+        return False
+    try:
+        os.kill(int(holder), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def execute(project: Path, profile: str, name: str, values: dict[str, Any], partial: Path) -> str | None:
     """Call papermill; return None, or the error in one line. A kernel that never started is tried once more."""
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of every `str | None` parameter as unknown
-    for attempt in (1, 2):
+    for attempt in itertools.count(1):
         try:
             with kernel_environment(project, profile):
                 execute_notebook(
@@ -47,7 +93,6 @@ def execute(project: Path, profile: str, name: str, values: dict[str, Any], part
                 hint = " (killed, out of memory?)" if "Dead" in type(error).__name__ else ""
                 return f"{type(error).__name__}: {one_line(str(error))}{hint}"
             print(f"the kernel did not start ({one_line(str(error))}); trying once more", file=sys.stderr)
-    return None
 
 
 @contextmanager

@@ -26,7 +26,7 @@ def profiles(project: Path) -> list[str]:
 
 
 def plan(project: Path, profile: str, overrides: list[str], outputs: str | None) -> dict[str, dict[str, Any]]:
-    """Return the parameters to inject, by notebook in order; nothing is run or written.
+    """Return the parameters to inject, by notebook in order; nothing is run, and only the outputs' folder is made.
 
     Parameters
     ----------
@@ -42,8 +42,10 @@ def plan(project: Path, profile: str, overrides: list[str], outputs: str | None)
     """
     if profile not in profiles(project):
         raise ValueError(f"no profile is called {profile!r}; there are {', '.join(profiles(project)) or 'none'}")
+    if outputs is not None and not outputs.strip():
+        raise ValueError(f"--outputs {outputs!r}: empty; allowed is a folder")
     planned, problems, declared = {}, [], {}
-    for file in sorted((project / "params" / profile).iterdir()):
+    for file in sorted((project / "params" / profile).glob("[!.]*")):
         shown, notebook = file.relative_to(project), project / "notebooks" / f"{file.stem}.ipynb"
         if file.suffix != ".yaml" or not notebook.is_file():
             problems.append(f"{shown}: only NN_name.yaml of a notebook is allowed here; there are {_stems(notebook)}")
@@ -106,12 +108,15 @@ def earlier_problems(outputs: Path, names: list[str]) -> list[str]:
     problems = []
     for name in names:
         try:
-            facts = rooms.read_result(outputs / f"{name}.json")["provenance"]
+            facts = rooms.read_result(outputs / f"{name}.json").get("provenance")
         except (FileNotFoundError, ValueError) as error:
             problems.append(str(error))
             continue
-        expected = {outputs / name / file: digest for file, digest in facts.get("files", {}).items()}
-        for key, digest in facts.get("inputs", {}).items():
+        if not isinstance(facts, dict) or not all(isinstance(facts.get(part), dict) for part in ("files", "inputs")):
+            problems.append(f"{outputs / name}.json: provenance has no files and inputs; run from {name} again")
+            continue
+        expected = {outputs / name / file: digest for file, digest in facts["files"].items()}
+        for key, digest in facts["inputs"].items():
             if not key.startswith("(outside)"):
                 inside = outputs / key
                 expected[inside if inside.exists() else rooms.resolve(key)] = digest
@@ -133,8 +138,8 @@ def run(
 ) -> int:
     """Run a profile, from `start` to `end` (None: all), and return the exit status.
 
-    0 is success, 1 a notebook that failed, 2 bad input (nothing was run). Results of the notebooks after `end` are
-    removed, for they would be of another run.
+    0 is success, 1 a notebook that failed, 2 bad input or another run in this folder (nothing was run). Results of the
+    notebooks after `end` are removed, for they would be of another run.
     """
     try:
         planned = plan(project, profile, overrides, outputs)
@@ -146,11 +151,18 @@ def run(
         first, last = names.index(start) if start else 0, names.index(end) + 1 if end else len(names)
         if last <= first:
             raise ValueError(f"--to {end}: comes before --from {start}")
-        if problems := earlier_problems(folder, names[:first]):
-            raise ValueError("\n".join(problems))
+        with execution.locked(folder):
+            if problems := earlier_problems(folder, names[:first]):
+                raise ValueError("\n".join(problems))
+            return run_planned(project, profile, planned, folder, first, last)
     except ValueError as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
+
+
+def run_planned(project: Path, profile: str, planned: dict[str, dict[str, Any]], folder: Path, first: int, last: int):
+    """Run the notebooks `first` to `last` - 1 of a plan that was checked, and return the exit status, 0 or 1."""
+    names = list(planned)
     for name in names[first:]:
         remove_stale(folder, name)
     begun = time.monotonic()

@@ -128,6 +128,8 @@ def test_no_interval_has_zero_width(case):
             assert entry["high"] - entry["low"] > 1e-3
     if case == "perfect":
         assert found["accuracy"]["low"] == pytest.approx(bootstrap.wilson(1.0, 60)[0], abs=1e-6)  # patients, not images
+        assert found["accuracy"]["note"] == "Wilson interval on 60 patients"
+        assert found["kappa"]["note"] == "Wilson interval, as of a share between -1 and 1, on 60 patients"
         assert found["one_vs_rest"]["x"]["auc"]["low"] == pytest.approx(bootstrap.wilson(1.0, 20)[0], abs=1e-6)
     if case == "class without a case":
         assert found["one_vs_rest"]["z"]["sensitivity"]["value"] is None
