@@ -145,6 +145,8 @@ def read_parameter_file(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); allowed is a file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if values is None:

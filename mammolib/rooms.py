@@ -198,7 +198,7 @@ class Room:
         if shown := shown_by_git([*files, self.path("images_test.npy"), self.path("predictions.csv")]):
             raise ValueError(
                 f"outputs = {self.parameters['outputs']!r}: git does not ignore {', '.join(shown)} there, and the "
-                "cohort is a hospital's; allowed: a folder that git ignores, such as outputs/hospital, or one outside git"
+                "cohort is a hospital's; allowed: a folder that git ignores, such as outputs/hospital, or outside git"
             )
 
     def finish(self, results: dict, cohort: dict[str, str] | None = None) -> Path:

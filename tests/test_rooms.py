@@ -176,7 +176,7 @@ def test_hospital_results_go_only_where_git_does_not_show_them(project):
         room = opened("01_data_curation", outputs)
         with pytest.raises(ValueError, match=rf"outputs = '{outputs}': git does not ignore 01_data_curation\.json"):
             room.banner(HOSPITAL)
-        with pytest.raises(ValueError, match="such as outputs/hospital, or one outside git"):
+        with pytest.raises(ValueError, match="such as outputs/hospital, or outside git"):
             room.finish({}, HOSPITAL)
         room.finish({}, PUBLIC)
     opened("01_data_curation", "outputs/hospital").finish({}, HOSPITAL)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import nbformat
 import pytest
 
 from mammolib import execution, rooms, runner
+from mammolib.__main__ import print_report
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = 'outputs: str = "outputs/smoke"\nseed: int = 1\nmode: str = "pass"\nweights: str | None = None'
@@ -146,6 +149,60 @@ def test_all_bad_input_is_reported_together_and_nothing_runs(project, capfd):
     for error, words in zip(errors, expected, strict=True):
         assert words in error
     assert not (project / "outputs").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", '"x"', '{"status": "complete"}', "provenance null"])
+def test_from_an_earlier_json_that_is_no_result_is_refused_in_one_line(project, capfd, content):
+    if content == "provenance null":
+        whole = {"status": "complete", "cohort": {}, "parameters": {}, "results": {}, "provenance": None}
+        content = json.dumps(whole)
+    (project / "outputs/tiny").mkdir(parents=True)
+    (project / "outputs/tiny/01_first.json").write_text(content)
+    assert run(project, start="02_second") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert re.match(r"error: .*01_first\.json: .*; run (from )?01_first again", line)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"status": "complete", "cohort": {}, "parameters": {}, "results": {}}'])
+def test_a_report_on_a_json_that_is_no_result_is_one_line(project, capsys, content):
+    (project / "outputs/tiny").mkdir(parents=True)
+    (project / "outputs/tiny/03_evaluation.json").write_text(content)
+    shutil.copy(ROOT / "params/claims.csv", project / "params")
+    assert print_report("tiny", None) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "03_evaluation.json: " in line
+    assert print_report("tinny", None) == 2
+    assert "no profile is called 'tinny'; there are tiny" in capsys.readouterr().err
+
+
+def test_folders_dot_files_and_an_empty_outputs_among_the_parameters(project, capfd):
+    (project / "params/tiny/.DS_Store").touch()
+    assert list(runner.plan(project, "tiny", [], None)) == ["01_first", "02_second"]
+    assert run(project, outputs="") == 2
+    assert "--outputs '': empty" in capfd.readouterr().err
+    (project / "params/tiny/02_second.yaml").unlink()
+    (project / "params/tiny/02_second.yaml").mkdir()
+    assert run(project) == 2
+    assert "02_second.yaml: cannot be read (Is a directory)" in capfd.readouterr().err
+
+
+def test_a_second_run_in_a_folder_is_refused_and_a_dead_ones_lock_taken_over(project, capfd, monkeypatch):
+    lock = project / "outputs/tiny/.run.lock"
+    lock.parent.mkdir(parents=True)
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    lock.write_text(str(other.pid))
+    (lock.parent / "01_first.json").write_text("{}")
+    assert run(project) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"process {other.pid} runs here" in line
+    assert left(project) == {".run.lock", "01_first.json"}, "nothing is removed"
+    other.communicate(b"\n")
+    monkeypatch.setattr(runner, "run_planned", lambda *_: int(lock.read_text() != str(os.getpid())))
+    assert run(project) == 0
+    assert not lock.exists()
+    lock.write_text("not a process")
+    assert run(project) == 2
+    assert "if it does not, delete" in capfd.readouterr().err
 
 
 def test_to_stops_there_and_removes_what_would_be_of_another_run(project, capfd):
