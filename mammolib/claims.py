@@ -4,7 +4,8 @@ params/claims.csv holds a row a claim: the metric (a dotted path into a notebook
 value with its n, and the margin. Nothing here is ever called reproduced.
 
 Rules: `difference` = published number against ours, both with their errors, against the margin; `above` = our
-estimate against the value; `shown` = ours is printed and can't be judged, for the row's reason.
+estimate against the value and the contrast beside it, with the other classes' maps, against 0; `shown` = ours is
+printed and can't be judged, for the row's reason.
 """
 
 from pathlib import Path
@@ -30,6 +31,7 @@ COLUMNS = ["claim", "notebook", "metric", "rule", "published", "value", "n", "ef
 COLUMNS += ["reason", "source"]
 RULES = ["difference", "above", "shown"]
 RANKS = {"lowest": 0.0, "middle": 0.5, "highest": 1.0}
+CALIBRATED = ("accuracy", "mean_one_vs_rest_accuracy")  # what setting the phantoms' difficulty sets
 
 
 def read_claims(path: str | Path) -> pd.DataFrame:
@@ -120,6 +122,12 @@ def verdict_of_difference(difference: tuple[float, float, float], margin: float)
     return ("incompatible" if low > margin or high < -margin else "inconclusive"), why
 
 
+def half_width(published: float, effective_n: float, patients: float) -> float:
+    """Half of the interval of a difference, were ours equal to the published share and of so many patients."""
+    _, low, high = difference_of_shares((published, *wilson(published, patients)), published, effective_n)
+    return (high - low) / 2
+
+
 def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, str, str]:
     """Ours as text, the verdict of `VERDICTS` and its reason, for one row of the claims file.
 
@@ -142,10 +150,12 @@ def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, st
         return "-", "not testable here", f"other labels: {', '.join(classes) or 'none'}"
     leaf, name = find(results, row.metric)
     numbers, text = _numbers(leaf), shown(leaf, name)
+    at = f"at {results['layer']}: " if "layer" in results else ""
     if "not resolvable" in _words(leaf):
-        return text, "not resolvable", "the zone is thinner than a cell of the map"
+        return text, "not resolvable", f"{at}the zone is thinner than a cell of the map"
+    beside = find(results, row.metric.rpartition(".")[0] + ".contrast")[0] if row.rule == "above" else None
     if cohort["kind"] == "synthetic":
-        return (text, *_on_phantoms(row, numbers, calibrated))
+        return (text, *_on_phantoms(row, numbers, beside, calibrated, at))
     require_choice("cohort kind", cohort["kind"], COHORT_KINDS)
     if row.rule == "shown":
         return text, "not testable here", row.reason
@@ -153,27 +163,42 @@ def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, st
         return text, "not testable here", _words(leaf) or f"no {row.metric} in the results"
     if row.rule == "difference":
         return (text, *verdict_of_difference(difference_of_shares(numbers, row.value, row.effective_n), row.margin))
-    return (text, *_against(numbers, row.value))
+    answer, why = _above(numbers, row.value, beside)
+    return text, answer, at + why
 
 
-def _against(numbers: tuple[float, float, float], value: float) -> tuple[str, str]:
-    """Verdict on an estimate that is claimed to lie above a value."""
+def _above(numbers: tuple[float, float, float], value: float, contrast: object) -> tuple[str, str]:
+    """Verdict on an estimate claimed to lie above a value, and above that of the other classes' maps (contrast > 0)."""
     _, low, high = numbers
-    why = f"interval {low:.2f} to {high:.2f} against {value:g}"
-    return "compatible" if low > value else "incompatible" if high < value else "inconclusive", why
+    why = f"interval {low:.2f} to {high:.2f} against {value:g}; contrast with the other classes' maps "
+    if (beside := _numbers(contrast)) is None:
+        return "incompatible" if high < value else "inconclusive", why + (_words(contrast) or "missing")
+    _, least, most = beside
+    answer = "incompatible" if high < value or most < 0 else "inconclusive"
+    return "compatible" if low > value and least > 0 else answer, why + f"{least:+.2f} to {most:+.2f} against 0"
 
 
-def _on_phantoms(row, numbers: tuple[float, float, float] | None, calibrated: bool) -> tuple[str, str]:
+def _as_set(row, numbers: tuple[float, float, float]) -> str:
+    """How well the difficulty was set: ours minus the target, and whether our interval leaves the target out."""
+    value, low, high = numbers
+    missed = "" if low <= row.value <= high else f"; calibration missed by {value - row.value:+.3f} here"
+    same = "" if row.metric == "accuracy" else "; the same information as the 3-class accuracy"
+    return f"set, not found: ours minus target {value - row.value:+.3f}{missed}{same}"
+
+
+def _on_phantoms(row, numbers: tuple | None, contrast: object, calibrated: bool, at: str) -> tuple[str, str]:
     """Verdicts that drawn images allow: their difficulty was set, their signs were drawn."""
+    if row.rule == "difference" and calibrated and row.metric in CALIBRATED and numbers:
+        return "set by calibration", _as_set(row, numbers)
     if row.rule == "difference" and calibrated:
-        return "set by calibration", "the phantoms' difficulty was set so; set, not found"
+        return "not testable here", "phantoms: only the mean was set"
     if row.rule == "difference":
         return "not testable here", "phantoms: their difficulty was chosen, it tells nothing about patients"
     if row.rule == "shown" or numbers is None:
-        return "method check", "the sign was drawn there; " + (row.reason or "the map gives no number")
+        return "method check", f"{at}the sign was drawn there; " + (row.reason or "the map gives no number")
     found = {"compatible": "the map finds it", "incompatible": "the map misses it", "inconclusive": "undecided"}
-    answer, why = _against(numbers, row.value)
-    return "method check", f"the sign was drawn there; {found[answer]}: {why}"
+    answer, why = _above(numbers, row.value, contrast)
+    return "method check", f"{at}the sign was drawn there; {found[answer]}: {why}"
 
 
 def paper_table(claims: pd.DataFrame, results: dict, cohort: dict, notebook: str, calibrated: bool) -> pd.DataFrame:

@@ -56,13 +56,16 @@ def spatial_layers(model: keras.Model) -> pd.DataFrame:
     Returns
     -------
     table : DataFrame
-        `layer, rows, columns, channels, cell`; `cell` is the side of one cell in network pixels: the product of all
-        strides up to the layer, which on a chain such as VGG is exact where pooling drops an odd row. Where branches
-        make that product disagree with the grid, it is the input's height over the grid's.
+        `layer, rows, columns, channels, cell, field`; `cell` is the side of one cell in network pixels: the product of
+        all strides up to the layer, which on a chain such as VGG is exact where pooling drops an odd row. Where
+        branches make that product disagree with the grid, it is the input's height over the grid's. `field` is the
+        side of what a cell can depend on, its theoretical receptive field, in network pixels, of a chain.
     """
     height = model.inputs[0].shape[1]
-    stride, found = 1, []
+    stride, field, found = 1, 1, []
     for layer in model.layers:
+        reach = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", 1)
+        field += ((reach if isinstance(reach, int) else reach[0]) - 1) * stride
         steps = getattr(layer, "strides", 1)
         stride *= steps if isinstance(steps, int) else steps[0]
         shape = getattr(getattr(layer, "output", None), "shape", ())
@@ -70,8 +73,8 @@ def spatial_layers(model: keras.Model) -> pd.DataFrame:
             continue
         rows, columns, channels = shape[1:]
         exact = rows in (height // stride, -(-height // stride))
-        found.append((layer.name, rows, columns, channels, float(stride if exact else height / rows)))
-    return pd.DataFrame(found, columns=["layer", "rows", "columns", "channels", "cell"])
+        found.append((layer.name, rows, columns, channels, float(stride if exact else height / rows), field))
+    return pd.DataFrame(found, columns=["layer", "rows", "columns", "channels", "cell", "field"])
 
 
 def last_of_each_grid(model: keras.Model) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Figures of class maps: overlays on mammograms, all classes on one scale, bars of the zones."""
+"""Figures of class maps: overlays on mammograms, all classes on one scale, enrichment by zone."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,10 +14,12 @@ from mammolib.names import class_name
 from mammolib.plots import class_palette, show_mammogram
 from mammolib.zones import ZONES
 
+INSIDE = [zone for zone in ZONES if zone != "outside"]
+
 HEAT = "inferno"  # even steps of lightness; dark = weak, and weak is transparent anyway
 STRONGEST_ALPHA = 0.75
-ZONE_NAMES = {"core": "core\n< 0.7 r", "margin": "margin\n0.7-1.3 r", "surroundings": "surround.\n1.3-3 r"}
-ZONE_NAMES |= {"remote": "remote\n> 3 r", "outside": "outside\nbreast"}
+ZONE_NAMES = {"core": "core\n< 0.7 r", "margin": "margin\n0.7-1.3", "surroundings": "surround.\n1.3-3"}
+ZONE_NAMES |= {"remote": "remote\n> 3 r"}
 
 
 def breast_box(image: np.ndarray, border: int = 2) -> tuple[slice, slice]:
@@ -91,13 +93,16 @@ def lesion_marks(cases: pd.DataFrame, annotations: pd.DataFrame, height: int, wi
 
 
 def case_titles(cases: pd.DataFrame, classes: Sequence[str]) -> list[str]:
-    """Three lines a case: what it truly is, what the network says, how sure it is of that."""
+    """Three lines a case: what it truly is, what the network says, each with its probability, and who is right."""
     titles = []
     for row in cases.to_dict("records"):
         said = max(classes, key=lambda name: row[f"p_{name}"])
         verdict = "right" if said == row["label"] else "wrong"
-        first = f"true: {class_name(row['label'])}\npredicted: {class_name(said)}"
-        titles.append(f"{first}\np = {row[f'p_{said}']:.2f} ({verdict})")
+        lines = [
+            f"{what}: {class_name(name)}, p = {row[f'p_{name}']:.2f}"
+            for what, name in (("true", row["label"]), ("said", said))
+        ]
+        titles.append("\n".join([*lines, f"({verdict})"]))
     return titles
 
 
@@ -144,36 +149,38 @@ def heat_bar(axes: Sequence[Axes], label: str = "share of the image's strongest 
     return bar
 
 
-def zone_bars(zones: Mapping[str, Mapping], name: str, ax: Axes, classes: Sequence[str]) -> Axes:
-    """Bars of the energy share in each zone of a class's own maps, with intervals; a tick marks the area's share.
+def zone_points(zones: Mapping[str, Mapping], name: str, ax: Axes, classes: Sequence[str]) -> Axes:
+    """Enrichment within the breast of a class's own maps, a point a zone with its interval, on a log axis.
+
+    The dotted line at 1 is a map that is even inside the breast. A zone thinner than a cell says so in place of a
+    point; an interval that reaches beyond the axis, such as one down to 0, ends there.
 
     Parameters
     ----------
     zones : mapping
-        As `mammolib.zones.zone_summary` gives it, for all classes.
+        As `mammolib.zones.zone_summary` gives it, for all classes; it sets the axis.
     name : str
         The class to draw.
     """
-    found = [zones[name][zone] for zone in ZONES]
-    known = [part["energy"]["value"] is not None for part in found]
-    colour = class_palette(classes)[name]
-    for i, part in enumerate(found):
-        if not known[i]:
+    colour, everyone = class_palette(classes)[name], [zones[c][zone]["enrichment"] for c in zones for zone in INSIDE]
+    ends = [part[end] for part in everyone for end in ("low", "high") if part["value"] is not None]
+    lowest, highest = max(0.1, min([0.5, *(0.9 * end for end in ends)])), max([2.0, *(1.15 * end for end in ends)])
+    for i, part in enumerate(zones[name][zone]["enrichment"] for zone in INSIDE):
+        if part["value"] is None:
+            says = "not\nresolvable" if "not resolvable" in part.get("note", "") else "not\nestimable"
+            ax.text(i, 1.05, says, ha="center", va="bottom", fontsize=9, color="0.4")
             continue
-        energy = part["energy"]
-        hidden = "not resolvable" in part["enrichment"].get("note", "")
-        style = {"color": "white", "edgecolor": colour, "hatch": "///"} if hidden else {"color": colour}
-        ax.bar(i, energy["value"], width=0.7, **style)
-        ends = [[energy["value"] - energy["low"]], [energy["high"] - energy["value"]]]
-        ax.errorbar(i, energy["value"], ends, color="black", linewidth=1, capsize=3)
-        ax.plot([i - 0.42, i + 0.42], [part["area"]["value"]] * 2, color="black", linewidth=2.5, solid_capstyle="butt")
-    ax.set_xticks(range(len(ZONES)), [ZONE_NAMES[zone] for zone in ZONES], fontsize=7)
-    parts = [
-        part[key]["high"] for of_class in zones.values() for part in of_class.values() for key in ("energy", "area")
-    ]
-    ax.set(
-        ylabel="share of the map's energy", ylim=(0, 1.05 * max([end for end in parts if end is not None], default=1))
-    )
-    n, patients = found[0]["energy"]["n"], found[0]["energy"]["patients"]
-    ax.set_title(f"{class_name(name)}\nn = {n} images, {patients} patients")
+        value, low, high = (max(part[key], lowest) for key in ("value", "low", "high"))
+        ax.errorbar(i, value, [[value - low], [high - value]], fmt="o", color=colour, capsize=4, markersize=6)
+    ax.axhline(1, color="0.4", linestyle=":", zorder=0)
+    ax.set_yscale("log")
+    steps = [step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if lowest <= step <= highest]
+    ax.set_yticks(steps, [f"{step:g}" for step in steps])
+    ax.minorticks_off()
+    ax.set(ylim=(lowest, highest), xlim=(-0.5, len(INSIDE) - 0.5))
+    ax.set_ylabel("enrichment within the breast", fontsize=10)
+    ax.set_xticks(range(len(INSIDE)), [ZONE_NAMES[zone] for zone in INSIDE])
+    ax.tick_params(labelsize=9.5)
+    n, patients = (zones[name]["core"]["energy"][key] for key in ("n", "patients"))
+    ax.set_title(f"{class_name(name)}\nn = {n} images, {patients} patients", fontsize=11)
     return ax

@@ -165,21 +165,32 @@ def cells_inside(breasts: np.ndarray, cell: float, rows: int, columns: int) -> n
     return breasts[:, y][:, :, x]
 
 
+def within_breast(table: pd.DataFrame, column: str) -> pd.Series:
+    """Each row's share of what its map has inside the breast; NaN for `outside`, and where a map has nothing there."""
+    inside = table[column].where(table["zone"] != "outside")
+    total = inside.groupby([table["image_id"], table["map_class"]]).transform("sum")
+    return inside / total.where(total > 0)
+
+
 def zone_summary(table: pd.DataFrame, classes: Sequence[str], resolvable: Mapping, draws: int, seed: int) -> dict:
-    """Energy, area and enrichment of each class's own map on the images that truly are of the class.
+    """Energy, area, enrichment and contrast of each class's own map on the images that truly are of the class.
 
     Parameters
     ----------
     table : DataFrame
         As `zone_table` gives it.
     resolvable : mapping
-        Zone to bool, as `resolvable_zones` gives it; enrichment of the others has no value and says so.
+        Zone to bool, as `resolvable_zones` gives it; enrichment and contrast of the others have no value and say so.
 
     Returns
     -------
     zones : dict
-        {class: {zone: {"energy", "area", "enrichment"}}}, each an estimate. Enrichment is mean energy over mean area.
+        {class: {zone: {"energy", "area", "enrichment", "contrast"}}}, each an estimate. Energy and area are shares of
+        the image, the five zones add up to 1. Enrichment is mean energy over mean area, both as shares of what lies
+        within the breast: a map that is even there has 1 in every zone, however dark it is outside. Contrast is that
+        enrichment less its mean over the other classes' maps of the same images: 0 where all classes look alike.
     """
+    table = table.assign(**{f"{name}_within": within_breast(table, name) for name in ("energy", "area")})
     summary = {}
     for name in classes:
         own = table[(table["label"] == name) & (table["map_class"] == name) & table["energy"].notna()]
@@ -189,10 +200,17 @@ def zone_summary(table: pd.DataFrame, classes: Sequence[str], resolvable: Mappin
             energy, area = part["energy"].to_numpy(float), part["area"].to_numpy(float)
             patients, how = part["patient"].to_numpy(), {"draws": draws, "seed": seed}
             found = {key: mean_estimate(v, patients, **how) for key, v in (("energy", energy), ("area", area))}
-            ratio = mean_estimate(energy, patients, **how, over=area, limits=(0.0, np.inf))
-            if not resolvable[zone] and ratio["value"] is not None:
-                ratio |= {"value": None, "low": None, "high": None, "note": "not resolvable: thinner than a cell"}
-            summary[name][zone] = found | {"enrichment": ratio}
+            ours, within = part["energy_within"].to_numpy(float), part["area_within"].to_numpy(float)
+            others = table[(table["zone"] == zone) & (table["map_class"] != name)]
+            others = part["image_id"].map(others.groupby("image_id")["energy_within"].mean()).to_numpy(float)
+            for key, values, lowest in (("enrichment", ours, 0.0), ("contrast", ours - others, -np.inf)):
+                ratio = mean_estimate(values, patients, **how, over=within, limits=(lowest, np.inf))
+                if zone == "outside":
+                    ratio |= {"note": "not estimable: enrichment is within the breast"}
+                elif not resolvable[zone] and ratio["value"] is not None:
+                    ratio |= {"value": None, "low": None, "high": None, "note": "not resolvable: thinner than a cell"}
+                found[key] = ratio
+            summary[name][zone] = found
     return summary
 
 
@@ -226,12 +244,16 @@ def network_scale(images: pd.DataFrame, height: int, width: int) -> np.ndarray:
 
 
 def cell_table(layers: pd.DataFrame, radius: float, mm: float) -> pd.DataFrame:
-    """What each layer can show: `layer, rows, columns, cell_mm, margin_mm, resolves`; `radius` in network pixels."""
+    """What each layer can show; `radius` in network pixels.
+
+    Columns `layer, rows, columns, cell_mm, receptive_field_mm, margin_mm, cells fine enough for`.
+    """
     thin = [zone for zone, thickness in THICKNESS.items() if np.isfinite(thickness)]
     seen = [resolvable_zones(cell, radius) for cell in layers["cell"]]
     named = [", ".join(zone for zone in thin if found[zone]) or "none" for found in seen]
-    sizes = {"cell_mm": layers["cell"] * mm, "margin_mm": THICKNESS["margin"] * radius * mm}
-    return layers[["layer", "rows", "columns"]].assign(**sizes, resolves=named).set_index("layer")
+    sizes = {"cell_mm": layers["cell"] * mm, "receptive_field_mm": layers["field"] * mm}
+    sizes |= {"margin_mm": THICKNESS["margin"] * radius * mm, "cells fine enough for": named}
+    return layers[["layer", "rows", "columns"]].assign(**sizes).set_index("layer")
 
 
 def resolvable_zones(cell: float, radius: float) -> dict[str, bool]:

@@ -30,8 +30,9 @@ def evaluation(accuracy=0.473, half=0.05, classes=CLASSES):
     }
 
 
-def explanation(enrichment=1.5, classes=CLASSES):
-    return {"zones": {c: {z: {"energy": 0.2, "enrichment": estimate(enrichment)} for z in ZONES} for c in classes}}
+def explanation(enrichment=1.5, classes=CLASSES, contrast=0.3):
+    found = {"energy": 0.2, "enrichment": estimate(enrichment), "contrast": estimate(contrast)}
+    return {"layer": "block3_conv3", "zones": {c: {z: dict(found) for z in ZONES} for c in classes}}
 
 
 def table(results, kind, notebook="03_evaluation", calibrated=False):
@@ -58,13 +59,29 @@ def test_on_phantoms_nothing_is_ever_reproduced(calibrated):
         found = table(evaluation(accuracy, half), "synthetic", calibrated=calibrated)
         assert set(found["verdict"]) <= allowed
         expected = "set by calibration" if calibrated else "not testable here"
-        assert found["verdict"].iloc[0] == expected
+        assert found["verdict"].tolist()[:5] == [expected] * 2 + ["not testable here"] * 3
+        assert found["reason"].iloc[2].endswith("only the mean was set") == calibrated
         assert not found.astype(str).apply(lambda column: column.str.contains("reproduced")).any(axis=None)
     for enrichment in (0.1, 1.0, 5.0):
         zones = table(explanation(enrichment), "synthetic", "04_explainability", calibrated)
         assert set(zones["verdict"]) <= allowed
         assert (zones["verdict"].iloc[:3] == "method check").all()
     assert "the map finds it" in zones["reason"].iloc[0]
+
+
+def test_a_calibration_says_how_well_it_hit():
+    reasons = table(evaluation(0.513, 0.05), "synthetic", calibrated=True)["reason"]
+    assert reasons.iloc[0] == "set, not found: ours minus target +0.040"
+    assert reasons.iloc[1].endswith("; the same information as the 3-class accuracy")
+    missed = table(evaluation(0.393, 0.05), "synthetic", calibrated=True)["reason"].iloc[0]
+    assert missed == "set, not found: ours minus target -0.080; calibration missed by -0.080 here"
+
+
+def test_the_published_side_alone_is_ten_points_wide():
+    row = claims.read_claims(FILE).iloc[0]
+    assert row.effective_n == pytest.approx(131 / 1.36, abs=0.5)
+    assert claims.half_width(row.value, row.effective_n, 1e9) == pytest.approx(0.10, abs=0.003)
+    assert claims.half_width(row.value, row.effective_n, 96) == pytest.approx(0.10 * 2**0.5, abs=0.004)
 
 
 def test_other_labels_are_not_testable_here():
@@ -111,6 +128,21 @@ def test_zone_claims_on_hospital_data():
     assert verdicts == ["compatible", "compatible", "not testable here", "not testable here"]
     assert answers(explanation(0.8), "hospital", "04_explainability").iloc[0] == "incompatible"
     assert answers(explanation(1.02), "hospital", "04_explainability").iloc[0] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("contrast", "expected", "on_phantoms"),
+    [(0.3, "compatible", "finds it"), (0.0, "inconclusive", "undecided"), (-0.3, "incompatible", "misses it")],
+)
+def test_a_zone_that_every_class_favours_supports_no_claim(contrast, expected, on_phantoms):
+    results = explanation(1.5, contrast=contrast)
+    assert answers(results, "hospital", "04_explainability").iloc[0] == expected
+    found = table(results, "synthetic", "04_explainability").iloc[0]
+    assert found["verdict"] == "method check"
+    assert found["reason"].startswith("at block3_conv3: the sign was drawn there")
+    assert on_phantoms in found["reason"]
+    del results["zones"]["tubule_forming"]["surroundings"]["contrast"]
+    assert answers(results, "hospital", "04_explainability").iloc[0] == "inconclusive"
 
 
 @pytest.mark.parametrize(

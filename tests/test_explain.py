@@ -104,6 +104,7 @@ def test_layers_are_listed_with_their_cells(network):
     assert list(table["layer"]) == list(LAYERS)
     assert list(table["rows"]) == [32, 32, 16, 16]
     assert list(table["cell"]) == [1, 1, 2, 2]
+    assert list(table["field"]) == [3, 5, 6, 10]  # 3 x 3 twice, 2 x 2, then 3 x 3 at two pixels a step
     assert list(last_of_each_grid(network)["layer"]) == ["block1_conv2", "block2_conv1"]
 
 

@@ -124,9 +124,43 @@ def test_a_summary_takes_own_maps_of_own_images_and_no_empty_one():
     assert core["energy"]["value"] == pytest.approx(own["energy"].mean(), abs=1e-6)
     assert (core["energy"]["n"], core["energy"]["patients"]) == (2, 1)
     assert core["enrichment"]["value"] == pytest.approx(own["energy"].mean() / own["area"].mean(), abs=1e-5)
+    other = table[table["image_id"].isin(["1", "2"]) & (table["map_class"] == "b") & (table["zone"] == "core")]
+    gap = own["energy"].mean() - other["energy"].mean()  # no part is outside the breast here
+    assert core["contrast"]["value"] == pytest.approx(gap / own["area"].mean(), abs=1e-5)
+    assert zones["a"]["outside"]["enrichment"]["value"] is None
+    assert zones["a"]["margin"]["contrast"]["note"].startswith("not resolvable")
     assert zones["a"]["margin"]["enrichment"]["value"] is None
     assert zones["a"]["margin"]["enrichment"]["note"].startswith("not resolvable")
     assert zones["b"]["core"]["energy"]["value"] is None, "no annotated image of b"
+
+
+def test_a_map_even_inside_the_breast_is_enriched_nowhere():
+    """However little of the image the breast fills, and even where the map is dark outside."""
+    images = pd.DataFrame({"image_id": list("12"), "patient": list("pq"), "label": list("ab"), **WHOLE})
+    breasts = np.zeros((2, 48, 48), bool)
+    breasts[0, :, :36], breasts[1, :, :24] = True, True
+    maps = np.repeat(breasts[:, None].astype(float), 2, axis=1)
+    annotations = pd.DataFrame({"image_id": list("12"), "x": 12.0, "y": 24.0, "radius": 4.0})
+    table = zone_table(maps, 1.0, images, annotations, breasts, ["a", "b"], "pad")
+    for zones in zone_summary(table, ["a", "b"], EVERYWHERE, draws=100, seed=0).values():
+        for zone in ZONES[:4]:
+            assert zones[zone]["enrichment"]["value"] == pytest.approx(1.0, abs=1e-6)
+            assert zones[zone]["contrast"]["value"] == pytest.approx(0.0, abs=1e-6)
+        assert sum(part["energy"]["value"] for part in zones.values()) == pytest.approx(1)
+
+
+def test_without_annotations_nothing_is_estimable():
+    empty = zone_table(
+        np.ones((1, 2, 6, 6)),
+        8.0,
+        pd.DataFrame([WHOLE | {"image_id": "1", "patient": "p", "label": "a"}]),
+        pd.DataFrame({"image_id": [], "x": [], "y": [], "radius": []}),
+        np.ones((1, 48, 48), bool),
+        ["a", "b"],
+        "pad",
+    )
+    found = zone_summary(empty, ["a", "b"], EVERYWHERE, draws=100, seed=0)
+    assert found["a"]["core"]["enrichment"]["value"] is found["a"]["core"]["contrast"]["value"] is None
 
 
 def test_scale_and_layer_choice():
