@@ -30,14 +30,14 @@ def recipe_table(parameters: dict, image_shape: tuple[int, int], recipes: Path) 
     Returns
     -------
     DataFrame
-        Index ``label``; columns ``report``, ``authors' code``, ``this run``, and ``as reported`` (yes, no, or not
-        stated).
+        Index ``parameter``, the facts' labels; columns ``report``, ``authors' code``, ``this run``, and
+        ``as reported`` (yes, no, or not stated).
     """
     facts = pd.read_csv(recipes, dtype=str, keep_default_na=False)
     run = facts["parameter"].map(recipe_texts(parameters, image_shape))
     same = np.where(facts["report"] == UNKNOWN, UNKNOWN, np.where(facts["report"] == run, "yes", "no"))
     table = facts.assign(**{"this run": run, "as reported": same}).rename(columns={"authors": "authors' code"})
-    return table.drop(columns="parameter").set_index("label")
+    return table.drop(columns="parameter").set_index("label").rename_axis("parameter")
 
 
 def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
