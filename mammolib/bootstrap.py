@@ -22,6 +22,7 @@ from mammolib.metrics import (
 from mammolib.predictions import as_arrays, check_predictions
 
 LIMITS = {"kappa": (-1.0, 1.0), "brier": (0.0, 2.0), "log_loss": (0.0, np.inf)}  # all others: 0 to 1
+MEAN_OVR = "mean_one_vs_rest_accuracy"  # 1 - 2 (1 - accuracy) / classes, so from 1 - 2 / classes to 1
 CELLS = 2_000_000  # draws x images held at once: 16 MB a float64 array
 
 
@@ -64,12 +65,15 @@ def estimate(
     patients: int,
     limits: tuple[float, float] = (0.0, 1.0),
     effective: float | None = None,
+    proportion: bool = False,
 ) -> dict:
     """Value with its 95 % percentile interval over the draws.
 
     Where all draws agree (no error at all, one patient) or more than 5 % of them are undefined, the bootstrap has
     nothing to say: then Wilson's interval on the effective number, the patients behind the value. That is for shares;
     for a metric with other limits (kappa, Brier score) the place between them counts as one, and the note says so.
+    So too for a proportion whose draws lie closer than half of Wilson's: a constant answer, drawn within classes,
+    hardly varies.
 
     Parameters
     ----------
@@ -83,6 +87,8 @@ def estimate(
         Smallest and largest value that the metric can take.
     effective
         Number for Wilson's interval; default: `patients`.
+    proportion
+        Whether the value is a share of images, so that Wilson's interval tells how narrow its own can be.
 
     Returns
     -------
@@ -94,14 +100,17 @@ def estimate(
     found["value"] = round(float(value), 6)
     defined = drawn[~np.isnan(drawn)]
     low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (value, value)
-    if high - low < 1e-9 or len(defined) < 0.95 * len(drawn):
-        bottom, top = limits
-        if not np.isfinite(top):
-            return found | {"note": "interval not estimable: all draws agree"}
-        effective = max(1.0, effective or patients)
-        low, high = (bottom + (top - bottom) * end for end in wilson((value - bottom) / (top - bottom), effective))
-        share = "" if limits == (0.0, 1.0) else f", as of a share between {bottom:g} and {top:g},"
+    (bottom, top), effective, ends = limits, max(1.0, effective or patients), None
+    if np.isfinite(top - bottom):
+        ends = [bottom + (top - bottom) * end for end in wilson((value - bottom) / (top - bottom), effective)]
+    degenerate = high - low < 1e-9 or len(defined) < 0.95 * len(drawn)
+    if degenerate and ends is None:
+        return found | {"note": "interval not estimable: all draws agree"}
+    if degenerate or (proportion and high - low < (ends[1] - ends[0]) / 2):
+        low, high = ends
+        share = "" if limits == (0.0, 1.0) else f", as of a share between {bottom:.3g} and {top:g},"
         found["note"] = f"Wilson interval{share} on {effective:g} patients"
+        found["note"] += "" if degenerate else ": the bootstrap's is less than half as wide"
     # a percentile interval can miss the value itself by a little where patients are few
     return found | {"low": round(float(min(low, value)), 6), "high": round(float(max(high, value)), 6)}
 
@@ -114,6 +123,7 @@ def mean_estimate(
     over: np.ndarray | None = None,
     within: np.ndarray | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
+    proportion: bool = False,
 ) -> dict:
     """Mean over images, or the ratio of two means, as an estimate: patients resampled with all their images.
 
@@ -127,8 +137,8 @@ def mean_estimate(
         `(n,)` the ratio's lower part. The ratio of means has a value where single areas are zero; a mean of ratios not.
     within
         `(n,) int` class of each image, to draw patients within classes (see `patient_strata`); None draws among all.
-    limits
-        Smallest and largest value that the mean can take.
+    limits, proportion
+        As in `estimate`.
     """
     known = ~np.isnan(values)
     if not known.any():
@@ -142,13 +152,25 @@ def mean_estimate(
     weights = np.concatenate(list(patient_weights(strata, draws, seed)))
     sums = weights @ below
     drawn = np.divide(weights @ above, sums, out=np.full(draws, np.nan), where=sums > 0)
-    return estimate(above.sum() / below.sum(), drawn, known.sum(), len(above), limits)
+    return estimate(above.sum() / below.sum(), drawn, known.sum(), len(above), limits, proportion=proportion)
 
 
 def accuracy_estimate(table: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
     """Accuracy of a predictions table alone, as `evaluate` gives it."""
     truth, probabilities, patient = as_arrays(table, classes)
-    return mean_estimate(predicted_class(probabilities) == truth, patient, draws, seed, within=truth)
+    right = predicted_class(probabilities) == truth
+    return mean_estimate(right, patient, draws, seed, within=truth, proportion=True)
+
+
+def patient_level(table: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
+    """`{"accuracy", "balanced_accuracy"}` of patients: the probabilities of a patient's images are averaged first.
+
+    Images of one patient with different labels are averaged by label.
+    """
+    means = table.groupby(["patient", "label"], as_index=False)[[f"p_{name}" for name in classes]].mean()
+    means = means.assign(image_id=means["patient"] + " " + means["label"], split=table["split"].iloc[0], fold=-1)
+    results = evaluate(means, classes, False, draws, seed)
+    return {name: results[name] for name in ("accuracy", "balanced_accuracy")}
 
 
 def _draw_all(truth: np.ndarray, probabilities: np.ndarray, patient: np.ndarray, ordered: bool) -> dict:
@@ -203,8 +225,9 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
     results = {"n_images": len(table), "n_patients": int(patients), "correct": int((predicted == truth).sum())}
     for name in [name for name in whole if not name.startswith("class_")]:
         effective = min(smallest) if name == "macro_auc" else patients
-        limits = LIMITS.get(name, (0.0, 1.0))
-        results[name] = estimate(whole[name], drawn[name], len(table), patients, limits, effective)
+        limits = LIMITS.get(name, (1 - 2 / len(classes) if name == MEAN_OVR else 0.0, 1.0))
+        share = name in ("accuracy", MEAN_OVR)
+        results[name] = estimate(whole[name], drawn[name], len(table), patients, limits, effective, share)
     results["one_vs_rest"] = {}
     for c, label in enumerate(classes):
         everyone = np.ones(len(table), dtype=bool)
@@ -216,6 +239,7 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
                 behind.get(name, everyone).sum(),
                 count(behind.get(name, everyone)),
                 effective=smallest[c] if name == "auc" else None,
+                proportion=name != "auc",
             )
             for name in PER_CLASS
         }

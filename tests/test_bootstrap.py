@@ -136,6 +136,37 @@ def test_no_interval_has_zero_width(case):
         assert found["macro_auc"]["value"] is None
 
 
+@pytest.mark.parametrize(("patients", "classes"), [(66, 3), (9, 3), (20, 2)])
+def test_a_constant_answer_is_as_uncertain_as_its_patients_are_few(patients, classes):
+    """Drawn within classes, the share of one class hardly varies; one patient with a single image makes it vary."""
+    names = CLASSES[:classes]
+    table = predictions(patients, classes=names).iloc[:-1]
+    table[[f"p_{name}" for name in names]] = 0.2 + np.eye(classes)[0] * (1 - 0.2 * classes)
+    found = bootstrap.evaluate(table, names, False, 1000, 0)
+    assert found["accuracy"] == bootstrap.accuracy_estimate(table, names, 1000, 0)
+    for entry in (found["accuracy"], found["one_vs_rest"]["x"]["accuracy"], found["one_vs_rest"]["x"]["ppv"]):
+        ends = bootstrap.wilson(entry["value"], patients)
+        assert (entry["low"], entry["high"]) == pytest.approx(ends, abs=1e-5)
+        assert entry["note"].startswith(f"Wilson interval on {patients} patients")
+    mean = found["mean_one_vs_rest_accuracy"]
+    ends = (1 - 2 * (1 - found["accuracy"][end]) / classes for end in ("low", "high"))
+    assert (mean["low"], mean["high"]) == pytest.approx(tuple(ends), abs=1e-5)  # the same information
+
+
+def test_ordinary_intervals_are_the_bootstraps():
+    found = bootstrap.evaluate(predictions(66).iloc[:-1], CLASSES, False, 1000, 0)
+    assert not any("note" in entry for entry in all_estimates(found))
+
+
+def test_views_of_a_patient_are_averaged():
+    """Patient a: one view right, one wrong, on average right; b: wrong on average; c: one view, right."""
+    table = pd.DataFrame({"patient": list("aabbc"), "label": list("xxyyz"), "image_id": list("12345")})
+    table[["p_x", "p_y", "p_z"]] = [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.9, 0.1, 0], [0.4, 0.6, 0], [0, 0, 1]]
+    found = bootstrap.patient_level(table.assign(split="test", fold=-1), CLASSES, 100, 0)
+    assert found["accuracy"]["value"] == found["balanced_accuracy"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+    assert found["accuracy"]["n"] == found["accuracy"]["patients"] == 3
+
+
 def test_intervals_tell_skill_from_chance():
     """At chance the interval of the AUC holds 0.5 and that of kappa 0; with skill neither does."""
     chance, skilled = (bootstrap.evaluate(predictions(200, skill=s), CLASSES, False, 500, 0) for s in (0.0, 1.5))
