@@ -46,8 +46,9 @@ def anatomy(case: Case) -> dict:
     -------
     dict
         All in mm: depth, half_height and nipple_y of the breast, thickness_roll of its edge, lesion (x, y, radius),
-        pectoral (width, height; MLO, else None). Also density in [0, 1], mass_height in presentation units, and
-        axilla, the share of the depth that reaches the top edge (MLO, else 0).
+        pectoral (width, height; MLO, else None). Also density in [0, 1], contrast of the parenchyma about 1,
+        mass_height and mass_unevenness in presentation units, and axilla, the share of the depth that reaches the top
+        edge (MLO, else 0).
     """
     patient, view = stream(case, "patient"), stream(case, "view")
     depth, half_height = patient.uniform(66, 96), patient.uniform(58, 82)
@@ -72,6 +73,8 @@ def anatomy(case: Case) -> dict:
         "thickness_roll": patient.uniform(5, 9),
         "lesion": (float(x), float(y), float(radius)),
         "mass_height": patient.uniform(0.11, 0.18),
+        "mass_unevenness": patient.uniform(0.01, 0.09),
+        "contrast": patient.lognormal(0, 0.3),
         "pectoral": pectoral,
         "axilla": view.uniform(0.45, 0.6) if mlo else 0.0,
     }
@@ -168,13 +171,19 @@ def draw_structures(case: Case, a: dict, shape: tuple[int, int], spacing: float)
 
 
 def view_marker(case: Case, shape: tuple[int, int], spacing: float) -> np.ndarray:
-    """The lead letters that technologists lay beside the breast ("R MLO"), burned into the corner, 0 or 1."""
+    """The lead letters that technologists lay beside the breast ("R MLO"), burned into the corner, 0 to 1.
+
+    In the frame of a left breast, so that of a right one the letters are mirrored here and read well once it is turned.
+    """
     text, height = f"{case.laterality} {case.view}", max(6, int(9 / spacing))
     canvas = Image.new("L", (shape[1], shape[0]))
     # In the lower corner far from the chest wall there is no breast in either view.
-    position = (shape[1] - 4 / spacing, shape[0] - 4 / spacing)
-    ImageDraw.Draw(canvas).text(position, text, fill=255, font=ImageFont.load_default(height), anchor="rs")
-    return np.asarray(canvas, dtype=np.float32) / 255
+    right = case.laterality == "R"
+    position = (4 / spacing if right else shape[1] - 4 / spacing, shape[0] - 4 / spacing)
+    anchor = "ls" if right else "rs"
+    ImageDraw.Draw(canvas).text(position, text, fill=255, font=ImageFont.load_default(height), anchor=anchor)
+    letters = np.asarray(canvas, dtype=np.float32) / 255
+    return letters[:, ::-1] if right else letters
 
 
 def draw_parts(case: Case, pixel_spacing_mm: float) -> dict:
@@ -206,7 +215,7 @@ def draw_parts(case: Case, pixel_spacing_mm: float) -> dict:
     gland = 1 / (1 + np.exp((reach - 0.6 - 0.5 * a["density"]) / 0.12))
     parenchyma = power_law_field(stream(case, "parenchyma"), pixel_spacing_mm)
     tissue = FAT + (0.03 + 0.17 * a["density"]) * gland
-    tissue += (0.04 + (0.015 + 0.04 * a["density"]) * gland) * parenchyma
+    tissue += a["contrast"] * (0.035 + (0.013 + 0.035 * a["density"]) * gland) * parenchyma
     tissue += draw_structures(case, a, shape, pixel_spacing_mm)
     if a["pectoral"]:
         width, height = a["pectoral"]
@@ -214,7 +223,7 @@ def draw_parts(case: Case, pixel_spacing_mm: float) -> dict:
         tissue += 0.16 / (1 + np.exp(-np.clip(edge, -30, 30) / 1.2))
     tissue = roll * tissue + 0.12 * np.exp(-(((skin - 1) / 0.8) ** 2))  # the skin line, 1.5 mm
     background = np.where(breast, np.clip(tissue, 0.08, None), np.float32(AIR)).astype(np.float32)
-    mass = draw_mass(stream(case, "mass"), a["lesion"], a["mass_height"], x, y) * breast
+    mass = draw_mass(stream(case, "mass"), a["lesion"], a["mass_height"], a["mass_unevenness"], x, y) * breast
     sign = draw_sign(case.sign, stream(case, "sign"), a["lesion"], x, y, background, breast)
     # Quantum noise: the same spectral density at every spacing, so more in a smaller pixel.
     noise = stream(case, "noise").standard_normal(shape, dtype=np.float32) * np.float32(0.0035 / pixel_spacing_mm * 0.5)
