@@ -17,6 +17,7 @@ from mammolib.bootstrap import wilson
 from mammolib.names import class_name
 from mammolib.parameters import require_choice
 from mammolib.rooms import COHORT_KINDS
+from mammolib.tables import read_csv
 
 VERDICTS = [
     "compatible",
@@ -39,7 +40,7 @@ def read_claims(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such claims file")
-    claims = pd.read_csv(path)
+    claims = read_csv(path)
     if missing := [name for name in COLUMNS if name not in claims]:
         raise ValueError(f"{path}: column(s) {', '.join(missing)} missing; needed are {', '.join(COLUMNS)}")
     text = ["claim", "notebook", "metric", "rule", "published", "classes", "reason", "source"]
@@ -126,6 +127,19 @@ def half_width(published: float, effective_n: float, patients: float) -> float:
     """Half of the interval of a difference, were ours equal to the published share and of so many patients."""
     _, low, high = difference_of_shares((published, *wilson(published, patients)), published, effective_n)
     return (high - low) / 2
+
+
+def what_size_allows(claims: pd.DataFrame, patients: int = 400) -> str:
+    """How wide the accuracy's difference is at the paper's size and with `patients` independent patients."""
+    lines = []
+    for row in claims[(claims["metric"] == "accuracy") & (claims["rule"] == "difference")].itertuples():
+        same, larger = (half_width(row.value, row.effective_n, n) for n in (row.effective_n, patients))
+        lines += [f"half-width of the difference: {same:.3f} at the paper's {row.n:.0f} images, two views a patient,"]
+        lines += [
+            f"{larger:.3f} with {patients} independent patients; margin {row.margin:g}. At the paper's size hardly"
+        ]
+        lines += [f"any answer but inconclusive can come out; about {patients} independent patients are needed."]
+    return "\n".join(lines)
 
 
 def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, str, str]:

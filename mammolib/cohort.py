@@ -19,6 +19,7 @@ from sklearn.model_selection import train_test_split
 from mammolib import terms
 from mammolib.parameters import require_choice
 from mammolib.rooms import writing
+from mammolib.tables import read_csv
 
 # The closed list: reason -> what the flow diagram says
 REASONS = {
@@ -51,14 +52,7 @@ PARTS = ("development", "test")
 
 def read_table(path: Path, required: Sequence[str], encoding: str = "utf-8-sig") -> pd.DataFrame:
     """Read a CSV as text, spaces round values removed; ValueError names file and column where it doesn't fit."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not {encoding}; set `encoding` (utf-8-sig, cp932, ...)") from None
-    except (LookupError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path}: not read as CSV with encoding {encoding!r} ({error})") from None
+    table = read_csv(path, encoding, dtype=str, keep_default_na=False)
     missing = [column for column in required if column not in table]
     if missing:
         raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(table.columns)}")
@@ -97,12 +91,17 @@ def read_label_map(path: Path, classes: Sequence[str]) -> dict[str, str]:
     return dict(zip(table["word"], table["class"], strict=True))
 
 
+def days(texts: pd.Series) -> pd.Series:
+    """Days such as 2006-01-05 or 2006/1/5; NaT for anything else (a year, a time, "now")."""
+    whole = texts.where(texts.str.fullmatch(r"[0-9]{4}([-/])[0-9]{1,2}\1[0-9]{1,2}"))
+    return pd.to_datetime(whole.str.replace("/", "-"), format="%Y-%m-%d", errors="coerce")
+
+
 def day(text: str, name: str) -> pd.Timestamp:
     """Read a parameter that is a day, such as 2006-01-01."""
-    try:
-        return pd.to_datetime(text, format="ISO8601")
-    except ValueError:
-        raise ValueError(f"{name} is {text!r}; allowed: a day such as 2006-01-01, or null") from None
+    if pd.isna(found := days(pd.Series([text], dtype=str))[0]):
+        raise ValueError(f"{name} is {text!r}; allowed: a day such as 2006-01-01, or null")
+    return found
 
 
 def classify(
@@ -125,10 +124,12 @@ def classify(
         One line a problem, all together: empty or repeated paths, empty patients, unknown words with their counts,
         dates, spacings, sides or views that are none, parts other than development and test, a split given in part.
     """
+    if len(set(classes)) != len(classes):
+        raise ValueError(f"classes: {', '.join(classes)}; allowed is each name once")
     words = registry["label"].map(folded)
     known = {folded(name): name for name in classes} if label_map is None else label_map
     classed = words.map(known)
-    dates = pd.to_datetime(registry["diagnosis_date"].str.replace("/", "-"), format="ISO8601", errors="coerce")
+    dates = days(registry["diagnosis_date"])
     problems = registry_problems(registry, classed.isna(), dates, list(classes if label_map is None else label_map))
     if problems:
         raise ValueError("registry: " + "\n".join(problems))
@@ -255,10 +256,7 @@ def pseudonyms(originals: Sequence[str], prefix: str, known: dict[str, str], see
 
 def name_rows(rows: pd.DataFrame, key: Path, seed: int) -> pd.DataFrame:
     """Add `image_id` and `patient`, continued from the key file and kept in it (mode 600)."""
-    known = {"patient": {}, "image": {}}
-    if key.is_file():
-        for kind, original, pseudonym in csv.reader(key.read_text(encoding="utf-8").splitlines()[1:]):
-            known[kind][original] = pseudonym
+    known = read_key(key) if key.is_file() else {"patient": {}, "image": {}}
     patients = pseudonyms(rows["patient_id"], "P", known["patient"], seed)
     images = pseudonyms(rows["image_path"], "I", known["image"], seed + 1)
     table = pd.DataFrame(
@@ -267,6 +265,23 @@ def name_rows(rows: pd.DataFrame, key: Path, seed: int) -> pd.DataFrame:
     )
     write_private(key, table.to_csv(index=False))
     return rows.assign(image_id=rows["image_path"].map(images), patient=rows["patient_id"].map(patients))
+
+
+def read_key(key: Path) -> dict[str, dict[str, str]]:
+    """Pseudonyms given before, by kind (patient, image) and original; ValueError names a damaged line, no content."""
+    known = {"patient": {}, "image": {}}
+    try:
+        lines = list(csv.reader(key.read_text(encoding="utf-8").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{key}: not the pseudonyms' key ({type(error).__name__}); put back a copy") from None
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != 3 or line[0] not in known or not line[2]:
+            raise ValueError(f"{key}: line {number} is damaged; allowed: kind, original, pseudonym; put back a copy")
+        kind, original, pseudonym = line
+        if original in known[kind] or pseudonym in known[kind].values():
+            raise ValueError(f"{key}: line {number} has an original or a pseudonym again; put back a copy")
+        known[kind][original] = pseudonym
+    return known
 
 
 def write_private(path: Path, text: str) -> None:
@@ -315,13 +330,16 @@ def flow_counts(rows: pd.DataFrame, cohort: pd.DataFrame) -> dict:
 def name_lesions(lesions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Annotations of the images that stay, by image_id; numbers checked, ValueError counts what doesn't fit."""
     numbers = lesions[["x", "y", "radius"]].apply(pd.to_numeric, errors="coerce")
-    wrong = (numbers.isna().any(axis=1) | (numbers["radius"] <= 0)).sum()
+    wrong = (~np.isfinite(numbers.to_numpy(float)).all(axis=1) | (numbers["radius"] <= 0)).sum()
     strange = (~lesions["image_path"].isin(rows["image_path"])).sum()
     if wrong or strange:
         raise ValueError(
             f"annotations: x, y, radius are no numbers (radius above 0) in {wrong} rows; "
             f"image_path is not in the registry in {strange} rows"
         )
-    kept = rows.loc[rows["reason"] == "", ["image_path", "image_id"]]
+    kept = rows.loc[rows["reason"] == "", ["image_path", "image_id", "rows", "columns"]]
     named = numbers.assign(image_path=lesions["image_path"]).merge(kept, on="image_path")
+    inside = named["x"].between(0, named["columns"] - 1) & named["y"].between(0, named["rows"] - 1)
+    if n := (~inside | (named["radius"] > named[["rows", "columns"]].max(axis=1))).sum():
+        raise ValueError(f"annotations: {n} circles have their centre outside the image, or a radius beyond its size")
     return named[["image_id", "x", "y", "radius"]].sort_values(["image_id", "x", "y"], ignore_index=True)

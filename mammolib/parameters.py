@@ -13,6 +13,24 @@ from typing import Any, NamedTuple
 
 import yaml
 
+# Least and most of what a number may be, by a parameter's name; checked wherever the type is, before anything runs
+RANGES = {
+    "seed": (0, 2**32 - 1),
+    "workers": (0, 1024),
+    "image_height": (32, 4096),  # five halvings leave one cell of 32 pixels
+    "image_width": (32, 4096),
+    "near_duplicate": (0, 1),
+    "test_share": (0, 1),
+    "development_images": (1, 10**6),
+    "test_images": (0, 10**6),
+    "conspicuity": (0, 10),
+    "visibility": (0, 10),
+    "epochs": (1, 10**5),
+    "batch_size": (1, 10**5),
+    "folds": (1, 100),
+    "bootstrap_draws": (100, 10**6),  # 2.5 % of fewer is one or two draws
+    "examples": (1, 100),
+}
 SIMPLE = {"int": int, "float": (int, float), "bool": bool, "str": str}
 ALLOWED = "int, float, bool, str, list[...] or dict[..., ...] of these, each with or without | None"
 
@@ -111,6 +129,8 @@ def explain(name: str, value: Any, annotation: str) -> str:
         hint = " (YAML reads a bare yes, no, on or off as true or false: quote it)"
     elif not isinstance(value, (str, bool, list, dict, type(None))) and "str" in annotation:
         hint = " (quote it)"
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f"{name} = {value} is no finite number, allowed is {annotation}"
     return f"{name} = {value!r} is {type(value).__name__}, allowed is {annotation}{hint}"
 
 
@@ -136,6 +156,10 @@ def problems_with(values: dict, declared: dict[str, Declared], source: str) -> l
             problems.append(f"{source}: no parameter is called {name!r} (value {value!r}){nearest}")
         elif not matches(value, declared[name].annotation):
             problems.append(f"{source}: {explain(name, value, declared[name].annotation)}")
+        elif name in RANGES and isinstance(value, (int, float)) and not RANGES[name][0] <= value <= RANGES[name][1]:
+            problems.append(f"{source}: {name} = {value}; allowed is {RANGES[name][0]} to {RANGES[name][1]}")
+        elif isinstance(value, list) and name == "classes" and len(set(value)) != len(value):
+            problems.append(f"{source}: {name} = {value}; allowed is each name once")
     return problems
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mammolib.parameters import require_choice
+from mammolib.tables import read_csv
 
 FIXED = ["image_id", "patient", "split", "fold", "label"]
 SPLITS = ["test", "out_of_fold"]
@@ -34,9 +35,15 @@ def read_predictions(path: str | Path, classes: list[str]) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such predictions file")
     text = dict.fromkeys(["image_id", "patient", "split", "label"], "string")
-    table = pd.read_csv(path, dtype=text)
+    table = read_csv(path, dtype=text)
     if "fold" in table:
-        table["fold"] = table["fold"].fillna(-1).astype(int)
+        fold = pd.to_numeric(table["fold"].fillna(-1), errors="coerce")
+        if (wrong := ~fold.isin(range(-1, 1000))).any():
+            value = table.loc[wrong, "fold"].iloc[0]
+            raise ValueError(
+                f"{path}: fold is {str(value)!r}; allowed is a whole number from 0, or -1 or empty for all"
+            )
+        table["fold"] = fold.astype(int)
     check_predictions(table, classes, str(path))
     return table
 

@@ -222,6 +222,9 @@ def run_notebook(project: Path, profile: str, name: str, values: dict[str, Any],
         log.unlink(missing_ok=True)
         if error is not None:
             result.unlink(missing_ok=True)
+            hidden = (folder / name).glob(".*")  # scratch and partial files
+            for file in filter(Path.is_file, hidden):
+                file.unlink()
     raise NotebookFailedError(error)
 
 

@@ -84,6 +84,15 @@ def test_the_published_side_alone_is_ten_points_wide():
     assert claims.half_width(row.value, row.effective_n, 96) == pytest.approx(0.10 * 2**0.5, abs=0.004)
 
 
+def test_the_table_says_what_its_size_allows():
+    """At n = 131 a difference of nothing is as wide as the margin; 400 patients leave room for one."""
+    shipped = claims.read_claims(FILE)
+    said = claims.what_size_allows(shipped)
+    assert "0.139 at the paper's 131 images" in said
+    assert "0.109 with 400 independent patients; margin 0.14" in said
+    assert claims.what_size_allows(shipped.iloc[5:]) == ""
+
+
 def test_other_labels_are_not_testable_here():
     other = ["fatty", "glandular", "dense"]
     for kind in ("public", "hospital", "synthetic"):
@@ -201,3 +210,9 @@ def test_bad_claims_files_are_named(tmp_path, column, value, says):
         claims.read_claims(tmp_path / "claims.csv")
     with pytest.raises(FileNotFoundError, match="no such claims file"):
         claims.read_claims(tmp_path / "none.csv")
+
+
+def test_a_claims_file_that_is_no_csv_is_named(tmp_path):
+    (tmp_path / "claims.csv").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"claims\.csv: not read as CSV"):
+        claims.read_claims(tmp_path / "claims.csv")

@@ -1,5 +1,6 @@
 """Registry to cohort: words, exclusions, duplicates, split, pseudonyms, leakage gate; then files through the intake."""
 
+import re
 import stat
 
 import numpy as np
@@ -95,6 +96,21 @@ def test_the_period_has_both_its_ends(date, reason):
     rows = cohort.classify(registry(1, diagnosis_date=date), CLASSES, None, "2006-01-01", "2017-12-31")
     assert rows["reason"].tolist() == [reason]
     assert cohort.classify(registry(1, diagnosis_date=date), CLASSES)["reason"].tolist() == [""]
+
+
+@pytest.mark.parametrize(
+    "date", ["now", "2011", "2011-05", "2011-05-30T10:00+09:00", "2011-02-30", "2011-150", "20110530", "２０１１/5/30"]
+)
+def test_only_whole_days_are_dates(date):
+    with pytest.raises(ValueError, match="diagnosis_date: 1 values are no dates"):
+        cohort.classify(registry(2, diagnosis_date=[date, "2011-05-30T10:00Z"[:10]]), CLASSES)
+    with pytest.raises(ValueError, match=f"diagnosed_to is '{re.escape(date)}'; allowed: a day"):
+        cohort.classify(registry(1), CLASSES, None, None, date)
+
+
+def test_classes_have_different_names():
+    with pytest.raises(ValueError, match="classes: solid, solid; allowed is each name once"):
+        cohort.classify(registry(1), ["solid", "solid"])
 
 
 def test_all_faults_of_a_registry_come_together_and_name_no_patient():
@@ -224,6 +240,24 @@ def test_pseudonyms_are_sequential_seeded_continued_and_private(tmp_path):
     assert not orders[0].equals(orders[2])
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "patient,a",
+        "doctor,a,P0001",
+        "patient,a,P0001\npatient,b,P0001",
+        "patient,a,P1\npatient,a,P2",
+        "image,a,",
+        "\x00",
+    ],
+)
+def test_a_damaged_key_is_refused_without_its_content(tmp_path, lines):
+    (tmp_path / "key.csv").write_text(f"kind,original,pseudonym\n{lines}\n")
+    with pytest.raises(ValueError, match=r"key\.csv: .*put back a copy$") as caught:
+        cohort.name_rows(registry(2), tmp_path / "key.csv", 1)
+    assert "P0001" not in str(caught.value)
+
+
 def test_hashes_are_keyed(tmp_path):
     digests, key = pd.Series(["a", "b", "a"]), tmp_path / "private" / "hash_key.txt"
     hospital = cohort.keyed(digests, key, 1)
@@ -259,12 +293,18 @@ def test_the_gate_finds_what_is_shared_and_nothing_else():
 
 
 def test_lesions_keep_to_the_images_that_stay_and_to_the_registry():
-    rows = judged(2, reason=["", "unreadable"]).assign(image_id=["I2", "I1"])
+    rows = judged(2, reason=["", "unreadable"]).assign(image_id=["I2", "I1"], rows=20, columns=10)
     lesions = pd.DataFrame({"image_path": ["1.png", "0.png"], "x": ["1", "2.5"], "y": "3", "radius": "4"})
     assert cohort.name_lesions(lesions, rows).to_numpy().tolist() == [["I2", 2.5, 3, 4]]
     assert cohort.name_lesions(lesions[:0], rows).empty
     with pytest.raises(ValueError, match="in 1 rows; image_path is not in the registry in 1 rows"):
         cohort.name_lesions(lesions.assign(image_path=["9.png", "0.png"], radius=["4", "0"]), rows)
+    with pytest.raises(ValueError, match=r"no numbers .* in 2 rows"):
+        cohort.name_lesions(lesions.assign(x="inf"), rows)
+    cohort.name_lesions(lesions.assign(x="9", y="19"), rows)
+    for wrong in ({"x": "10"}, {"y": "20"}, {"x": "-1"}, {"radius": "21"}):
+        with pytest.raises(ValueError, match="1 circles have their centre outside"):
+            cohort.name_lesions(lesions.assign(**wrong), rows)
 
 
 @pytest.fixture

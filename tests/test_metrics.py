@@ -138,6 +138,21 @@ def test_bad_predictions_are_named(table, tmp_path, column, row, value, says):
         read_predictions(tmp_path / "p.csv", ["x", "y"])
 
 
+@pytest.mark.parametrize("fold", ["0.5", "inf", "1e300", "-2", "first"])
+def test_a_fold_that_is_no_whole_number_is_named(table, tmp_path, fold):
+    table.astype({"fold": object}).assign(fold=[fold, *[0] * (len(table) - 1)]).to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(ValueError, match=r"p\.csv: fold is '.*'; allowed is a whole number from 0"):
+        read_predictions(tmp_path / "p.csv", ["x", "y"])
+
+
+@pytest.mark.parametrize("content", ["", "image_id,patient\n1,2\n3,4,5\n", "image_id\n\u786c\n"])
+def test_a_file_that_is_no_csv_is_named_in_one_line(tmp_path, content):
+    (tmp_path / "p.csv").write_bytes(content.encode("cp932"))
+    with pytest.raises(ValueError, match=r"p\.csv: not ") as caught:
+        read_predictions(tmp_path / "p.csv", ["x", "y"])
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_bad_columns_and_other_cohorts_are_named(table, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such predictions file"):
         read_predictions(tmp_path / "none.csv", ["x", "y"])

@@ -86,6 +86,28 @@ def test_matches(value, annotation, fits):
 
 
 @pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("seed", 0, -1),
+        ("workers", 0, -1),
+        ("folds", 1, 0),
+        ("examples", 1, 0),
+        ("batch_size", 1, 0),
+        ("bootstrap_draws", 100, 99),
+        ("image_height", 32, 31),
+        ("image_width", 4096, 4097),
+        ("visibility", 0, -0.1),
+        ("conspicuity", 10.0, 10.1),
+    ],
+)
+def test_numbers_keep_to_their_range(name, inside, outside):
+    declared = {name: parameters.Declared("float", 1.0)}
+    assert parameters.problems_with({name: inside}, declared, "here") == []
+    (problem,) = parameters.problems_with({name: outside}, declared, "here")
+    assert problem.startswith(f"here: {name} = {outside}; allowed is ")
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("epoch: 3", "no parameter is called 'epoch' (value 3); the nearest is epochs"),
@@ -97,6 +119,9 @@ def test_matches(value, annotation, fits):
         ("clip: 3", "quote it"),
         ("flip: 1", "flip = 1 is int, allowed is bool"),
         ("classes: a", "allowed is list[str]"),
+        ("classes: [a, b, a]", "classes = ['a', 'b', 'a']; allowed is each name once"),
+        ("learning_rate: .nan", "learning_rate = nan is no finite number, allowed is float"),
+        ("epochs: 0", "epochs = 0; allowed is 1 to 100000"),
     ],
 )
 def test_a_wrong_key_or_value_names_file_key_value_and_cure(tmp_path, text, words):

@@ -21,6 +21,8 @@ PARAMETERS = 'outputs: str = "outputs/smoke"\nseed: int = 1\nmode: str = "pass"\
 SETUP = 'import os, signal, sys, time\nfrom mammolib.rooms import open_room\nroom = open_room("{name}", globals())'
 ACT = """
 print("working", mode, os.getpid(), flush=True)
+if mode != "pass":
+    room.path(".scratch.npy").touch()
 if mode == "raise":
     raise ValueError("epochs = 0;\\nat least 1")
 if mode == "exit":
@@ -123,6 +125,7 @@ def test_a_failure_is_kept_beside_and_named_in_one_line(project, capfd, mode, wo
     assert len(lines) == 1
     assert words in lines[0]
     assert left(project) - {"02_second.failed.log"} == {"01_first.ipynb", "01_first.json", "02_second.failed.ipynb"}
+    assert list((project / "outputs/tiny/02_second").iterdir()) == [], "the scratch file went with the failure"
 
 
 def test_all_bad_input_is_reported_together_and_nothing_runs(project, capfd):

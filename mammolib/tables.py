@@ -1,0 +1,33 @@
+"""Reading CSV files that people give: what is wrong with one is said in one line."""
+
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+
+def read_csv(path: str | Path, encoding: str = "utf-8-sig", **options) -> pd.DataFrame:
+    """Read a CSV by pandas, `options` as there.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is missing, a folder, in another encoding, empty, or has rows longer than its header.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # values would be cut off
+            return pd.read_csv(path, encoding=encoding, index_col=False, **options)
+    except pd.errors.ParserWarning:
+        raise ValueError(f"{path}: rows have more values than the header has names") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); allowed is a CSV file") from None
+    except UnicodeError:
+        raise ValueError(
+            f"{path}: not {encoding}; set `encoding` (utf-8-sig, cp932, ...) for a registry, save others as UTF-8"
+        ) from None
+    except (LookupError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: not read as CSV with encoding {encoding!r} ({reason})") from None
