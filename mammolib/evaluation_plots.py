@@ -55,21 +55,29 @@ def plot_roc(table: pd.DataFrame, classes: Sequence[str], one_vs_rest: dict, ax:
 
 
 def plot_reliability(table: pd.DataFrame, classes: Sequence[str], ax: Axes) -> Axes:
-    """Share right against mean confidence, in bins of equal counts; bars: Wilson on the patients of the bin."""
+    """Share right against mean confidence, in bins of equal counts; bars: Wilson on the patients of the bin.
+
+    At most one bin for every ten patients.
+    """
     truth, probabilities, patient = as_arrays(table, list(classes))
     confidence, right = probabilities.max(axis=1), predicted_class(probabilities) == truth
-    bin_of = confidence_bins(probabilities)
+    bin_of = confidence_bins(probabilities, len(np.unique(patient)) // 10)
     for number in range(bin_of.max() + 1):
         inside = bin_of == number
         share = right[inside].mean()
         low, high = wilson(share, len(np.unique(patient[inside])))
-        bars = [[share - low], [high - share]]
+        bars = [[max(0, share - low)], [max(0, high - share)]]  # at 0 and 1 the two differ by a rounding
         ax.errorbar(confidence[inside].mean(), share, yerr=bars, fmt="o", color="#0072B2", capsize=3)
     ax.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
     ax.set(xlabel="mean probability of the predicted class", ylabel="share right", title=_size(table), aspect="equal")
     ax.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
     ax.legend(loc="lower right", fontsize="small")
     return ax
+
+
+def baseline_name(name: str) -> str:
+    """A baseline as text for people; what is called header only in files knows the breast's size too."""
+    return "headers and breast size" if name == "header_only" else class_name(name)
 
 
 def plot_baselines(results: dict, ax: Axes) -> Axes:
@@ -82,7 +90,7 @@ def plot_baselines(results: dict, ax: Axes) -> Axes:
         known = entry if isinstance(entry, dict) else {"value": entry, "low": entry, "high": entry}
         bars = [[known["value"] - known["low"]], [known["high"] - known["value"]]]
         ax.errorbar(known["value"], row, xerr=bars, fmt="o", color=colour, capsize=3)
-    ax.set_yticks(range(len(entries)), [class_name(name) for name in entries])
+    ax.set_yticks(range(len(entries)), [baseline_name(name) for name in entries])
     ax.invert_yaxis()
     size = f"{results['n_images']} images, {results['n_patients']} patients"
     ax.set(xlabel="accuracy (95 % interval)", xlim=(0, 1), title=size)

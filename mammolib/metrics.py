@@ -114,11 +114,11 @@ def image_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.n
     }
 
 
-def confidence_bins(probabilities: np.ndarray) -> np.ndarray:
-    """Bin `(n,) int` of each image's highest probability; `BINS` of equal counts (+-1), least confident first."""
+def confidence_bins(probabilities: np.ndarray, most: int = BINS) -> np.ndarray:
+    """Bin `(n,) int` of each image's highest probability; up to `BINS`, equal counts (+-1), least confident first."""
     confidence = probabilities.max(axis=1)
     ranks = np.argsort(np.argsort(confidence, kind="stable"), kind="stable")
-    return ranks * min(BINS, len(ranks)) // len(ranks)
+    return ranks * max(1, min(BINS, most, len(ranks))) // len(ranks)
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: np.ndarray) -> np.ndarray:

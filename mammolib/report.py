@@ -20,10 +20,10 @@ ROWS = {
     "mean one-vs-rest accuracy": "mean_one_vs_rest_accuracy",
     "one-vs-rest accuracies, range": ("one_vs_rest.lowest.accuracy", "one_vs_rest.highest.accuracy"),
     "macro AUC": "macro_auc",
-    "Cohen's kappa": "kappa",
+    "Cohen's kappa (quadratic where classes are ordered)": "kappa",
     "baseline: always no, mean one-vs-rest": "baselines.always_no.mean_one_vs_rest_accuracy",
     "baseline: majority, accuracy": "baselines.majority.accuracy",
-    "baseline: headers only, accuracy": "baselines.header_only.accuracy",
+    "baseline: headers and breast size, accuracy": "baselines.header_only.accuracy",
 }
 PROFILES = {
     "demo": "phantoms (set, not found)",
@@ -33,12 +33,18 @@ PROFILES = {
 }
 
 
-def result_table(results: dict) -> pd.DataFrame:
-    """Every estimate of 03 as a row: `metric, class, value, low, high, n, patients, note`; class empty = all."""
-    whole = results | results["calibration"]
+def result_table(results: dict, ordered: bool = False) -> pd.DataFrame:
+    """Every estimate of 03 as a row: `metric, class, value, low, high, n, patients, note`; class empty = all.
+
+    `ordered`: kappa has quadratic weights, and its row says so.
+    """
+    of_patients = {f"patient_{name}": leaf for name, leaf in results.get("patient_level", {}).items()}
+    whole = results | of_patients | results["calibration"]
+    if ordered:
+        whole = {f"{name}_quadratic" if name == "kappa" else name: leaf for name, leaf in whole.items()}
     rows = [{"metric": name, "class": ""} | leaf for name, leaf in whole.items() if _is_estimate(leaf)]
     for label, entries in results["one_vs_rest"].items():
-        rows += [{"metric": name, "class": label} | leaf for name, leaf in entries.items()]
+        rows += [{"metric": name, "class": class_name(label)} | leaf for name, leaf in entries.items()]
     columns = ["metric", "class", "value", "low", "high", "n", "patients", "note"]
     return pd.DataFrame([{"note": ""} | row for row in rows])[columns]
 

@@ -9,11 +9,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from mammolib import report
 from mammolib.baselines import all_baselines
-from mammolib.bootstrap import evaluate
+from mammolib.bootstrap import evaluate, patient_level
 from mammolib.claims import paper_table, read_claims
+from mammolib.evaluation_plots import plot_reliability
 from mammolib.rooms import project_root
 
 CLASSES = ["tubule_forming", "solid", "scirrhous"]
@@ -139,7 +141,19 @@ def test_result_table_has_a_row_for_every_estimate():
     table = report.result_table(results)
     assert len(table) == 8 + 3 * 5
     assert table.loc[0, ["metric", "value"]].tolist() == ["accuracy", results["accuracy"]["value"]]
-    assert (table["class"] == "solid").sum() == 5
+    assert (table["class"] == "tubule forming").sum() == 5, "a class as people read it"
+    assert "kappa" in set(table["metric"])
+    patients = patient_level(made_up_predictions(), CLASSES, 100, 0)
+    ordered = report.result_table(results | {"patient_level": patients}, ordered=True)
+    assert {"kappa_quadratic", "patient_accuracy", "patient_balanced_accuracy"} <= set(ordered["metric"])
+    assert "kappa" not in set(ordered["metric"])
+
+
+def test_few_patients_get_few_points_of_reliability():
+    for right, size, points in ((20, 40, 4), (5, 15, 1)):
+        axes = Figure().subplots()
+        plot_reliability(made_up_predictions(right).head(size), CLASSES, axes)
+        assert len(axes.containers) == points  # at least ten patients each
 
 
 def test_saved_predictions_alone_are_evaluated_without_tensorflow(tmp_path):
