@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from mammolib.plots import show_mammogram
 
@@ -82,6 +83,7 @@ def plot_curves(history: pd.DataFrame, value: str, ax: Axes, chance: float | Non
             ax.plot(rows["epoch"], rows[f"validation_{value}"], color=f"C{number}", label=f"{name}validation")
     if chance is not None:
         ax.axhline(chance, color="0.5", linestyle=":", label="chance")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no epoch 1.5
     ax.set_xlabel("epoch")
     ax.set_ylabel("cross-entropy (nats)" if value == "loss" else "accuracy (share of images)")
     if value == "accuracy":

@@ -1,0 +1,41 @@
+"""What the figures of training and of maps say."""
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mammolib.map_plots import case_titles, zone_points
+from mammolib.training_plots import plot_curves
+from mammolib.zones import ZONES
+
+
+def test_epochs_are_whole_numbers():
+    history = pd.DataFrame({"fold": 0, "epoch": [1, 2], "loss": [1.1, 1.0], "validation_loss": np.nan})
+    axes = plot_curves(history, "loss", Figure().subplots())
+    low, high = axes.get_xlim()
+    shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert shown == [1, 2]
+
+
+def test_enrichment_stands_on_a_log_axis_and_outside_the_breast_has_none():
+    point = {"value": 2.0, "low": 0.0, "high": 4.0}
+    hidden = {"value": None, "low": None, "high": None, "note": "not resolvable: thinner than a cell"}
+    size = {"value": 0.2, "n": 44, "patients": 22}
+    of_class = {zone: {"energy": size, "enrichment": hidden if zone == "margin" else point} for zone in ZONES}
+    axes = zone_points({"a": of_class}, "a", Figure().subplots(), ["a"])
+    assert axes.get_yscale() == "log"
+    assert len(axes.containers) == 3, "core, surroundings and remote"
+    assert [text.get_text() for text in axes.texts] == ["not\nresolvable"]
+    assert axes.get_title() == "a\nn = 44 images, 22 patients"
+    assert all(label.get_fontsize() >= 9 for label in axes.get_xticklabels() + axes.get_yticklabels())
+    assert axes.get_ylim()[0] > 0, "an interval down to 0 ends at the axis"
+
+
+def test_titles_tell_the_probability_of_truth_and_answer():
+    cases = pd.DataFrame({"label": ["a", "b"], "p_a": [0.3, 0.2], "p_b": [0.7, 0.8]})
+    first, second = case_titles(cases, ["a", "b"])
+    assert first == "true: a, p = 0.30\nsaid: b, p = 0.70\n(wrong)"
+    assert second == "true: b, p = 0.80\nsaid: b, p = 0.80\n(right)"
