@@ -22,13 +22,25 @@ PROGRESS_LINES = 5
 SIGNATURE_SIDE = 32
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep off the notebook what decoders in C and Rust write to file descriptor 2, past Python."""
+    sys.stderr.flush()
+    with open(os.devnull, "wb") as nowhere, os.fdopen(os.dup(2), "wb") as terminal:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal.fileno(), 2)
+
+
+@silent()
 def prepare_image(
     path: Path, laterality: str, height: int, width: int, aspect: str, background: str
 ) -> tuple[dict, np.ndarray | None]:
     """Read one file: its row of facts and its (height, width) uint16 image, or reason, detail and None."""
     try:
-        with silent():
-            pixels, header = read_image(path)
+        pixels, header = read_image(path)
         mask = breast_mask(pixels)
         side = laterality or header.get("ImageLaterality", "")
         image, place = fit_to_network(pixels, mask, height, width, aspect, background, side)
@@ -42,18 +54,6 @@ def prepare_image(
     facts |= {"rows": pixels.shape[0], "columns": pixels.shape[1], "breast_pixels": int(mask.sum())}
     facts |= {name: header.get(name) for name in ("pixel_spacing_mm", "pixel_spacing_source", "digest")}
     return {"reason": "", "detail": ""} | facts, image
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Keep off the notebook what decoders in C and Rust write to file descriptor 2, past Python."""
-    sys.stderr.flush()
-    with open(os.devnull, "wb") as nowhere, os.fdopen(os.dup(2), "wb") as terminal:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(terminal.fileno(), 2)
 
 
 def prepare_images(

@@ -21,8 +21,8 @@ RANGES = {
     "image_width": (32, 4096),
     "near_duplicate": (0, 1),
     "test_share": (0, 1),
-    "development_images": (1, 10**6),
-    "test_images": (0, 10**6),
+    "development_images": (16, 10**6),  # the traps of 00 need hosts
+    "test_images": (6, 10**6),
     "conspicuity": (0, 10),
     "visibility": (0, 10),
     "epochs": (1, 10**5),

@@ -96,6 +96,7 @@ def test_matches(value, annotation, fits):
         ("bootstrap_draws", 100, 99),
         ("image_height", 32, 31),
         ("image_width", 4096, 4097),
+        ("development_images", 16, 15),
         ("visibility", 0, -0.1),
         ("conspicuity", 10.0, 10.1),
     ],
