@@ -4,10 +4,6 @@ One table goes through all steps: a row an image of the registry, with `reason` 
 `detail`. Every step returns a new table; the first reason stays.
 """
 
-import csv
-import hashlib
-import hmac
-import secrets
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from mammolib import terms
 from mammolib.parameters import require_choice
-from mammolib.rooms import writing
+from mammolib.private_files import keyed, read_key, write_private
 from mammolib.tables import read_csv
 
 # The closed list: reason -> what the flow diagram says
@@ -265,44 +261,6 @@ def name_rows(rows: pd.DataFrame, key: Path, seed: int) -> pd.DataFrame:
     )
     write_private(key, table.to_csv(index=False))
     return rows.assign(image_id=rows["image_path"].map(images), patient=rows["patient_id"].map(patients))
-
-
-def read_key(key: Path) -> dict[str, dict[str, str]]:
-    """Pseudonyms given before, by kind (patient, image) and original; ValueError names a damaged line, no content."""
-    known = {"patient": {}, "image": {}}
-    try:
-        lines = list(csv.reader(key.read_text(encoding="utf-8").splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{key}: not the pseudonyms' key ({type(error).__name__}); put back a copy") from None
-    for number, line in enumerate(lines[1:], start=2):
-        if len(line) != 3 or line[0] not in known or not line[2]:
-            raise ValueError(f"{key}: line {number} is damaged; allowed: kind, original, pseudonym; put back a copy")
-        kind, original, pseudonym = line
-        if original in known[kind] or pseudonym in known[kind].values():
-            raise ValueError(f"{key}: line {number} has an original or a pseudonym again; put back a copy")
-        known[kind][original] = pseudonym
-    return known
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read (mode 600), beside and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with writing(path) as partial:
-        partial.unlink(missing_ok=True)
-        partial.touch(mode=0o600)
-        partial.write_text(text, encoding="utf-8")
-
-
-def keyed(digests: pd.Series, key: Path | None, seed: int) -> pd.Series:
-    """HMAC-SHA256 of the pixels' digests, so that nobody can look a patient's image up by its hash.
-
-    The key is a private file, made at first use; without one (synthetic and public images) it follows from the seed,
-    so that two runs are equal.
-    """
-    if key is not None and not key.is_file():
-        write_private(key, secrets.token_hex(32))
-    secret = (key.read_text() if key is not None else f"seed {seed}").encode()
-    return digests.map(lambda digest: hmac.new(secret, digest.encode(), hashlib.sha256).hexdigest())
 
 
 def cohort_table(rows: pd.DataFrame, digest_key: Path | None, test_share: float, seed: int) -> pd.DataFrame:
