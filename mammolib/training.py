@@ -5,7 +5,7 @@ mapped where the caller maps them, and become (batch, height, width, 1) float32 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -98,47 +98,6 @@ def resolve_dtype_policy(dtype_policy: str) -> str:
     except OSError:
         flags = ""
     return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags.split()) else "float32"
-
-
-def patient_folds(labels: Sequence, patients: Sequence, folds: int, seed: int) -> np.ndarray:
-    """Assign every image to one of `folds` folds: whole patients, classes spread evenly.
-
-    Returns
-    -------
-    ndarray
-        (n,) int fold of each image, 0 to folds - 1.
-
-    Raises
-    ------
-    ValueError
-        Fewer than 2 folds, or a class with fewer patients than folds.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    labels, patients = np.asarray(labels), np.asarray(patients)
-    if folds < 2:
-        raise ValueError(f"folds: {folds}; at least 2")
-    for name in np.unique(labels):
-        count = len(np.unique(patients[labels == name]))
-        if count < folds:
-            raise ValueError(f"folds: {folds}, but class {name} has {count} patients; allowed is at most {count}")
-    fold = np.full(len(labels), -1)
-    split = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    for number, (_, rows) in enumerate(split.split(labels, labels, patients)):
-        fold[rows] = number
-    return fold
-
-
-def validation_part(labels: Sequence, patients: Sequence, share: float, seed: int) -> np.ndarray:
-    """Hold out about `share` of the images by patient: (n,) int, 0 = validation, -1 = training.
-
-    The share is one of 1 / k parts (0.1 is one of ten, 0.3 one of three); 0 holds nothing out.
-    """
-    if not 0 <= share <= 0.5:
-        raise ValueError(f"validation_share: {share}; allowed is 0 to 0.5")
-    if share == 0:
-        return np.full(len(labels), -1)
-    return np.where(patient_folds(labels, patients, round(1 / share), seed) == 0, 0, -1)
 
 
 def seed_of(seed: int, fold: int) -> int:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from mammolib.augmentation import Augmentation
+from mammolib.folds import patient_folds, validation_part
 from mammolib.network import build_network
 from mammolib.training import (
     epoch_order,
@@ -10,13 +11,11 @@ from mammolib.training import (
     input_scaling,
     make_deterministic,
     make_optimizer,
-    patient_folds,
     predict,
     rate_at,
     resolve_dtype_policy,
     shuffled,
     to_network,
-    validation_part,
 )
 
 

@@ -1,0 +1,45 @@
+"""Who trains and who is held out: whole patients, classes spread evenly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+
+def patient_folds(labels: Sequence, patients: Sequence, folds: int, seed: int) -> np.ndarray:
+    """Assign every image to one of `folds` folds: whole patients, classes spread evenly.
+
+    Returns
+    -------
+    ndarray
+        (n,) int fold of each image, 0 to folds - 1.
+
+    Raises
+    ------
+    ValueError
+        Fewer than 2 folds, or a class with fewer patients than folds.
+    """
+    labels, patients = np.asarray(labels), np.asarray(patients)
+    if folds < 2:
+        raise ValueError(f"folds: {folds}; at least 2")
+    for name in np.unique(labels):
+        count = len(np.unique(patients[labels == name]))
+        if count < folds:
+            raise ValueError(f"folds: {folds}, but class {name} has {count} patients; allowed is at most {count}")
+    fold = np.full(len(labels), -1)
+    split = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    for number, (_, rows) in enumerate(split.split(labels, labels, patients)):
+        fold[rows] = number
+    return fold
+
+
+def validation_part(labels: Sequence, patients: Sequence, share: float, seed: int) -> np.ndarray:
+    """Hold out about `share` of the images by patient: (n,) int, 0 = validation, -1 = training.
+
+    The share is one of 1 / k parts (0.1 is one of ten, 0.3 one of three); 0 holds nothing out.
+    """
+    if not 0 <= share <= 0.5:
+        raise ValueError(f"validation_share: {share}; allowed is 0 to 0.5")
+    if share == 0:
+        return np.full(len(labels), -1)
+    return np.where(patient_folds(labels, patients, round(1 / share), seed) == 0, 0, -1)
