@@ -10,9 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 REACH = 3.0  # radii: no sign goes further
-FINE_MM = (
-    1.6  # structures wider than this are taken out of a sign: parenchyma hides them, and they would show as contrast
-)
+# Structures much wider than this are taken out of a sign: they would show as brightness and contrast.
+FINE_MM = 4.0
 SIGN_RMS = 0.10  # presentation units over the area of the lesion, at conspicuity 1
 
 
@@ -59,11 +58,11 @@ def tubule_forming(rng, lesion, x, y, background):
     cx, cy, radius = lesion
     points, widths, heights = [], [], []
     for angle in np.linspace(0, 2 * np.pi, 8, endpoint=False) + rng.uniform(-0.25, 0.25, 8):
-        distance = radius * rng.uniform(1.5, 2.1)
+        distance = radius * rng.uniform(1.55, 2.3)
         centre = np.array([cx + distance * np.cos(angle), cy + distance * np.sin(angle)])
         if rng.random() < 0.5:  # a nodule
             points.append(centre[None])
-            widths.append(np.full(1, rng.uniform(3, 4.5)))
+            widths.append(np.full(1, rng.uniform(4.5, 6.5)))
             heights.append(np.ones(1))
         else:  # a duct runs across the radius, a beaded line
             heading, steps = angle + np.pi / 2 + rng.normal(0, 0.35), np.linspace(-6, 6, 13)
@@ -76,7 +75,7 @@ def tubule_forming(rng, lesion, x, y, background):
                 axis=1,
             )
             points.append(line)
-            widths.append(np.full(13, 2.2))
+            widths.append(np.full(13, 3.2))
             heights.append(np.full(13, 0.45))
     return stamp(np.concatenate(points), np.concatenate(widths), np.concatenate(heights), x, y)
 
@@ -87,10 +86,8 @@ def solid(rng, lesion, x, y, background):
     lobes, phase = rng.integers(3, 6), rng.uniform(0, 2 * np.pi)
     warped = theta + 0.25 * np.sin(theta + rng.uniform(0, 2 * np.pi))
     # |sin| makes round lobes that meet in sharp notches and corners.
-    outline = 1.0 + 0.25 * np.abs(np.sin(0.5 * lobes * warped + phase)) ** 0.8
-    # The edge and its echo: a ripple along the outline, 5 mm a period, that fades within a fifth of a radius.
-    off = outline - d
-    return np.cos(2 * np.pi * off * lesion[2] / 5) * np.exp(-((off / 0.2) ** 2))
+    outline = 0.9 + 0.4 * np.abs(np.sin(0.5 * lobes * warped + phase)) ** 0.8
+    return np.clip((outline - d) * lesion[2] / 0.8, -1, 1) * (d > 0.85)
 
 
 def scirrhous(rng, lesion, x, y, background):
@@ -98,11 +95,11 @@ def scirrhous(rng, lesion, x, y, background):
     d, theta = polar(lesion, x, y)
     cx, cy, radius = lesion
     spicules = np.zeros_like(d)
-    count = int(rng.integers(5, 8))
+    count = int(rng.integers(6, 10))
     for angle in np.linspace(0, 2 * np.pi, count, endpoint=False) + rng.uniform(-0.18, 0.18, count):
-        length, curve = rng.uniform(1.6, 2.2), rng.normal(0, 0.08)
+        length, curve = rng.uniform(1.7, 2.5), rng.normal(0, 0.08)
         off = np.angle(np.exp(1j * (theta - angle - curve * (d - 1)))) * d * radius
-        width = 2.2 * np.clip(1.15 - 0.15 * d, 0.6, None)
+        width = 3.0 * np.clip(1.15 - 0.15 * d, 0.6, None)
         ramp = np.clip((d - 0.75) / 0.25, 0, 1) * np.clip((length - d) / 0.4, 0, 1)
         spicules += np.exp(-0.5 * (off / (width / 2.355)) ** 2) * ramp
     # Pulled tissue: each pixel shows what lay further out.
