@@ -26,7 +26,7 @@ ROWS = {
     "baseline: headers and breast size, accuracy": "baselines.header_only.accuracy",
 }
 PROFILES = {
-    "demo": "phantoms (set, not found)",
+    "demo": "phantoms",
     "demo-best": "same phantoms, best recipe",
     "control": "clear phantoms",
     "mini-mias": "films (other task)",
@@ -136,7 +136,7 @@ def _caution(cohort: dict, results: dict) -> list[str]:
         lines = [
             "SYNTHETIC phantoms, drawn, not patients: the numbers test the pipeline and say nothing about patients."
         ]
-        if any(row["verdict"] == "set by calibration" for row in results.get("paper", [])):
+        if _is_set(results):
             lines.append(
                 "The phantoms' difficulty was chosen so that the accuracy comes out as published: set, not found."
             )
@@ -144,6 +144,11 @@ def _caution(cohort: dict, results: dict) -> list[str]:
     if cohort["kind"] == "public":
         return [f"Public data set {cohort['name']}, other labels: another task than the paper's."]
     return ["Hospital cohort: research only, not for clinical use."]
+
+
+def _is_set(results: dict) -> bool:
+    """Whether the phantoms' difficulty was set to the published accuracy."""
+    return any(row["verdict"] == "set by calibration" for row in results.get("paper", []))
 
 
 def _files(outputs: Path) -> list[str]:
@@ -160,7 +165,11 @@ def readme_table(project: Path, committed: bool = False) -> str:
     paper = paper_results(read_claims(project / "params" / "claims.csv"))
     runs = {profile: read_evaluation(project, profile, committed) for profile in PROFILES}
     found = [run and run["results"] for run in runs.values()]
-    titles = [f"{title} [{profile}](outputs/{profile}/{NOTEBOOK}.ipynb)" for profile, title in PROFILES.items()]
+    was_set = [" (set, not found)" if results and _is_set(results) else "" for results in found]
+    titles = [
+        f"{title}{note} [{profile}](outputs/{profile}/{NOTEBOOK}.ipynb)"
+        for (profile, title), note in zip(PROFILES.items(), was_set, strict=True)
+    ]
     types = " / ".join(class_name(name) for name in paper["classes"])
     rows = [["", "paper", *titles, "hospital"], ["---"] * (len(titles) + 3)]
     rows.append(["classes", types, *(_task(run) for run in runs.values()), types])

@@ -121,6 +121,12 @@ def test_readme_table_holds_the_runs_numbers(project):
     assert table["classes"][1] == "tubule forming / solid / scirrhous, drawn"
     assert {row[-1] for row in rows[3:]} == {"not run"}
     assert "(set, not found)" in rows[0][2]
+    assert "(set, not found)" not in rows[0][4]
+
+
+def test_a_difficulty_that_was_not_set_is_not_called_so(project):
+    write(project / "outputs" / "demo", evaluation(calibrated=False))
+    assert "set, not found" not in report.readme_table(project)
 
 
 def test_update_readme_replaces_only_the_block(project):
