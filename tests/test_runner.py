@@ -245,7 +245,10 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(project, capfd, monkeyp
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_nothing_under_a_final_name_and_no_kernel(project, sent, status):
     command = [sys.executable, "-m", "mammolib", "run", "tiny", "-p", "02_second.mode=wait", "--outputs", "elsewhere"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell lets its background jobs ignore Ctrl-C, and a job of CI may be one: the user's terminal does not.
+    attend = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, cwd=ROOT, preexec_fn=attend, **pipes)
     while not (line := process.stdout.readline()).startswith("working wait"):  # streamed while it runs
         assert process.poll() is None
     process.send_signal(sent)
