@@ -74,6 +74,7 @@ def test_it_opens_with_title_parameters_and_set_up_and_closes_with_finish(path):
     assert f'open_room("{path.stem}", globals())' in setup.source
     assert book.cells[-1].cell_type == "code"
     assert "room.finish(" in book.cells[-1].source
+    assert book.cells[-1].source.endswith(").name")  # the path itself would show the machine's folders
     together = "\n".join(code(book))
     assert together.count("open_room(") == together.count("room.finish(") == 1
 
