@@ -2,9 +2,7 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +13,10 @@ from scipy import ndimage
 from mammolib.cohort import CROP
 from mammolib.dicom import UnreadableImage
 from mammolib.images import ASPECTS, BACKGROUNDS, area_resize, breast_mask, fit_to_network, read_image
+from mammolib.parallel import in_parallel
 from mammolib.parameters import require_choice
 
 FACTS = ("ImageLaterality", "ViewPosition", "Manufacturer", "QualityControlImage")
-PROGRESS_LINES = 5
 SIGNATURE_SIDE = 32
 
 
@@ -95,23 +93,15 @@ def prepare_images(
     require_choice("background", background, BACKGROUNDS)
     todo = rows.index[rows["reason"] == ""]
     images = np.lib.format.open_memmap(file, "w+", np.uint16, (len(todo), height, width))
-    paths = [folder / path for path in rows.loc[todo, "image_path"]]
-    fixed = [[value] * len(todo) for value in (height, width, aspect, background)]
-    jobs = (paths, rows.loc[todo, "ImageLaterality"], *fixed)
-    started, facts = time.perf_counter(), []
-    pool = ProcessPoolExecutor(workers or os.cpu_count()) if workers != 1 else None
-    try:
-        results = pool.map(prepare_image, *jobs, chunksize=4) if pool else map(prepare_image, *jobs)
-        for slot, (fact, image) in enumerate(results):
-            facts.append(fact | {"slot": slot})
-            if image is not None:
-                images[slot] = image
-            if (slot + 1) % max(1, -(-len(todo) // PROGRESS_LINES)) == 0 or slot + 1 == len(todo):
-                rate = (slot + 1) / (time.perf_counter() - started)
-                print(f"{slot + 1} of {len(todo)} files, {rate:.0f} a second", flush=True)
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
+    jobs = [
+        (folder / row.image_path, row.ImageLaterality, height, width, aspect, background)
+        for row in rows.loc[todo].itertuples()
+    ]
+    facts = []
+    for slot, (fact, image) in enumerate(in_parallel(prepare_image, jobs, "files", workers)):
+        facts.append(fact | {"slot": slot})
+        if image is not None:
+            images[slot] = image
     images.flush()
     columns = ["reason", "detail", *FACTS, *CROP, "flipped", "rows"]
     columns += ["columns", "breast_pixels", "pixel_spacing_mm", "pixel_spacing_source", "digest", "slot"]

@@ -6,15 +6,14 @@ without looking at it.
 
 import os
 import shutil
-import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
+from mammolib.parallel import in_parallel
 from mammolib.phantom import Case, anatomy, draw
 from mammolib.phantom_dicom import SYNTAXES, UNITS, write_phantom
 from mammolib.phantom_lesion import SIGNS
@@ -156,7 +155,7 @@ def write_image(
 def make_other_modality(path: Path) -> None:
     """Turn a file into a computed radiograph of the hand: right patient, wrong examination."""
     ds = dcmread(path)
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
     ds.Modality, ds.BodyPartExamined, ds.ViewPosition = "CR", "HAND", "AP"
     for keyword in ("PositionerType", "ViewCodeSequence", "OrganExposed", "AnatomicRegionSequence", "ImageLaterality"):
         delattr(ds, keyword)
@@ -184,15 +183,8 @@ def write_cohort(
     partial = folder / "images.partial"
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "images").mkdir(parents=True)
-    rows, started, annotations = plan.to_dict("records"), time.perf_counter(), []
-    fixed = (partial, seed, pixel_spacing_mm, visibility, conspicuity)
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        jobs = [pool.submit(write_image, row, *fixed) for row in rows]
-        for done, job in enumerate(jobs, start=1):
-            annotations.append(job.result())
-            if done % max(1, len(jobs) // 5) == 0:
-                rate = done / (time.perf_counter() - started)
-                print(f"{done} of {len(jobs)} images, {rate:.0f} a second", flush=True)
+    jobs = [(row, partial, seed, pixel_spacing_mm, visibility, conspicuity) for row in plan.to_dict("records")]
+    annotations = list(in_parallel(write_image, jobs, "images", workers))
     shutil.rmtree(folder / "images", ignore_errors=True)
     (partial / "images").rename(folder / "images")
     partial.rmdir()
