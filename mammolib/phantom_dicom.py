@@ -10,11 +10,16 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless, generate_uid
+from pydicom.uid import (
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+    generate_uid,
+)
 
 from mammolib.phantom import Case
 
-DIGITAL_MAMMOGRAPHY_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 MAXIMUM = 4095  # 12 bits stored
 WINDOW = (1900, 3600)  # center, width of the linear windows
 SIGMOID = (2048, 1600)
@@ -142,7 +147,7 @@ def write_phantom(
     ds.DeviceSerialNumber, ds.SoftwareVersions, ds.InstitutionName = "0", "1", ""
     image_modules(ds, case, pixel_spacing_mm, view_modifier)
     presentation_modules(ds, unit)
-    ds.SOPClassUID = DIGITAL_MAMMOGRAPHY_FOR_PRESENTATION
+    ds.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
     ds.SOPInstanceUID = generate_uid(entropy_srcs=[str(case.seed), patient_id, path.name])
     ds.Rows, ds.Columns = presentation.shape
     ds.SamplesPerPixel, ds.PixelRepresentation = 1, 0
