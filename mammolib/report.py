@@ -9,7 +9,7 @@ import pandas as pd
 from mammolib.bootstrap import wilson
 from mammolib.claims import find, read_claims, shown
 from mammolib.names import class_name
-from mammolib.rooms import project_root, read_result, resolve, writing
+from mammolib.rooms import caution, project_root, read_result, resolve, writing
 
 NOTEBOOK = "03_evaluation"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -117,7 +117,7 @@ def result_lines(profile: str, outputs: Path) -> list[str]:
     run = read_result(outputs / f"{NOTEBOOK}.json")
     before = read_evaluation(project, profile, committed=True)
     paper = paper_results(read_claims(resolve(run["parameters"].get("claims") or "params/claims.csv")))
-    results, cohort = run["results"], run["cohort"]
+    results = run["results"]
     same_task = set(results["one_vs_rest"]) == set(paper["classes"])
     columns = [paper if same_task else None, before and before["results"], results]
     rows = [["metric", "paper", "committed", "this run"]]
@@ -127,23 +127,10 @@ def result_lines(profile: str, outputs: Path) -> list[str]:
     lines.insert(1, "  ".join("-" * width for width in widths))
     classes = ", ".join(class_name(name) for name in results["one_vs_rest"])
     head = f"{profile}: {results['n_images']} images of {results['n_patients']} patients; classes {classes}"
-    return ["", head, *_caution(cohort, results), "", *lines, "", "Open:", *_files(outputs)]
-
-
-def _caution(cohort: dict, results: dict) -> list[str]:
-    """What has to be read before the numbers."""
-    if cohort["kind"] == "synthetic":
-        lines = [
-            "SYNTHETIC phantoms, drawn, not patients: the numbers test the pipeline and say nothing about patients."
-        ]
-        if _is_set(results):
-            lines.append(
-                "The phantoms' difficulty was chosen so that the accuracy comes out as published: set, not found."
-            )
-        return lines
-    if cohort["kind"] == "public":
-        return [f"Public data set {cohort['name']}, other labels: another task than the paper's."]
-    return ["Hospital cohort: research only, not for clinical use."]
+    warning = [caution(run["cohort"])]
+    if _is_set(results):
+        warning.append("Their difficulty was chosen so that the accuracy comes out as published: set, not found.")
+    return ["", head, *warning, "", *lines, "", "Open:", *_files(outputs)]
 
 
 def _is_set(results: dict) -> bool:

@@ -183,12 +183,7 @@ class Room:
         """
         cohort = cohort or self.cohort
         self.require_private(cohort)
-        return {
-            "synthetic": "SYNTHETIC phantoms: drawn, not patients; these numbers test the pipeline "
-            "and say nothing about any patient.",
-            "public": f"Public data set {cohort['name']}: real mammograms, another task than the study's.",
-            "hospital": f"Hospital cohort ({cohort['name']}): research only, not for clinical use.",
-        }[cohort["kind"]]
+        return caution(cohort)
 
     def require_private(self, cohort: dict[str, str]) -> None:
         """Raise ValueError where `git add .` would take up what a hospital's run writes."""
@@ -234,6 +229,16 @@ class Room:
     def _recorded(self, path: Path) -> Path:
         self.inputs[input_key(path, self.outputs)] = file_sha256(path)
         return path
+
+
+def caution(cohort: dict[str, str]) -> str:
+    """What has to be read before the numbers of a cohort."""
+    return {
+        "synthetic": "SYNTHETIC phantoms: drawn, not patients; these numbers test the pipeline "
+        "and say nothing about any patient.",
+        "public": f"Public data set {cohort['name']}: real mammograms, another task than the study's.",
+        "hospital": f"Hospital cohort ({cohort['name']}): research only, not for clinical use.",
+    }[cohort["kind"]]
 
 
 def input_key(path: Path, outputs: Path) -> str:
