@@ -73,8 +73,8 @@ def anatomy(case: Case) -> dict:
         "thickness_roll": patient.uniform(5, 9),
         "lesion": (float(x), float(y), float(radius)),
         "mass_height": patient.uniform(0.11, 0.18),
-        "mass_unevenness": patient.uniform(0.01, 0.09),
-        "contrast": patient.lognormal(0, 0.3),
+        "mass_unevenness": patient.uniform(0.01, 0.04),
+        "contrast": patient.lognormal(0, 0.1),
         "pectoral": pectoral,
         "axilla": view.uniform(0.45, 0.6) if mlo else 0.0,
     }

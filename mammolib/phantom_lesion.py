@@ -2,23 +2,40 @@
 
 The signs stand where the study's Grad-CAM looked: tubule forming in the surroundings (1.3-3 radii), solid at the
 margin (0.7-1.3 radii), scirrhous as a distortion without a place of its own. That it is nodules and ducts, lobes and
-spicules is our drawing of those words. A sign adds no mean brightness in any ring around the lesion and has the same
-energy in every class; it is fine structure alone. Where that energy lies, and how it is shaped, is the class.
+spicules is our drawing of those words. Every class has uneven tissue from 0.7 to 3 radii, into which its sign is woven
+where it has one; each ring around the lesion then gets one set of values whatever the class, so that brightness,
+contrast and histogram are the same. How the values are arranged is the class, and nothing else is.
 """
 
 import numpy as np
 from scipy import ndimage
 
-REACH = 3.0  # radii: no sign goes further
-# Structures much wider than this are taken out of a sign: they would show as brightness and contrast.
-FINE_MM = 4.0
-SIGN_RMS = 0.10  # presentation units over the area of the lesion, at conspicuity 1
+SIGN_SD = 0.25  # presentation units at the margin of the lesion, at conspicuity 1
+UNEVEN_MM = (12.0, 30.0)  # wavelengths of the uneven tissue: coarser than any structure of a sign
+SIGN_OVER_UNEVEN = 1.2  # standard deviation of the sign over that of the tissue it is woven into
 
 
 def polar(lesion: tuple[float, float, float], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance in lesion radii and angle in radians of each pixel."""
     cx, cy, radius = lesion
     return np.hypot(x - cx, y - cy) / np.float32(radius), np.arctan2(y - cy, x - cx)
+
+
+def plane_waves(
+    rng: np.random.Generator,
+    lesion: tuple[float, float, float],
+    lengths_mm: tuple[float, float],
+    count: int,
+    x: np.ndarray,
+    y: np.ndarray,
+) -> np.ndarray:
+    """Sum of waves in random directions, about unit variance: unevenness without structure, alike at every spacing."""
+    turn, length, phase = rng.uniform((0, lengths_mm[0], 0), (np.pi, lengths_mm[1], 2 * np.pi), (count, 3)).T
+    along_x = 2 * np.pi * np.cos(turn) / length * (x.T - lesion[0]) + phase
+    along_y = 2 * np.pi * np.sin(turn) / length * (y - lesion[1])
+    # cos(a + b), by two products of matrices
+    waves = np.cos(along_y) @ np.cos(along_x).T - np.sin(along_y) @ np.sin(along_x).T
+    return (waves * np.sqrt(2 / count)).astype(np.float32)
 
 
 def draw_mass(
@@ -38,10 +55,7 @@ def draw_mass(
     phases, heights = rng.uniform(0, 2 * np.pi, 3), rng.normal(0, [0.06, 0.04, 0.03])
     outline = 1 + sum(h * np.cos(k * theta + p) for k, (h, p) in enumerate(zip(heights, phases, strict=True), start=2))
     profile = 1 / (1 + np.exp(np.clip((d / outline - 0.95) / rng.uniform(0.16, 0.24), -30, 30)))
-    # Waves of 7 to 20 mm in random directions: coarser than any sign, so that they hide its contrast, not its shape.
-    waves, cx, cy = np.zeros_like(d), *lesion[:2]
-    for turn, length, phase in rng.uniform((0, 7, 0), (np.pi, 20, 2 * np.pi), (8, 3)):
-        waves += np.cos(2 * np.pi * ((x - cx) * np.cos(turn) + (y - cy) * np.sin(turn)) / length + phase) / 2
+    waves = plane_waves(rng, lesion, (7, 20), 8, x, y)
     return ((height + unevenness * waves) * profile).astype(np.float32)
 
 
@@ -56,84 +70,89 @@ def stamp(points: np.ndarray, widths: np.ndarray, heights: np.ndarray, x: np.nda
 def tubule_forming(rng, lesion, x, y, background):
     """Nodules and ducts around the mass, 1.3 to 3 radii."""
     cx, cy, radius = lesion
-    points, widths, heights = [], [], []
-    for angle in np.linspace(0, 2 * np.pi, 8, endpoint=False) + rng.uniform(-0.25, 0.25, 8):
-        distance = radius * rng.uniform(1.55, 2.3)
-        centre = np.array([cx + distance * np.cos(angle), cy + distance * np.sin(angle)])
-        if rng.random() < 0.5:  # a nodule
-            points.append(centre[None])
-            widths.append(np.full(1, rng.uniform(4.5, 6.5)))
-            heights.append(np.ones(1))
-        else:  # a duct runs across the radius, a beaded line
-            heading, steps = angle + np.pi / 2 + rng.normal(0, 0.35), np.linspace(-6, 6, 13)
-            bend = rng.uniform(-0.03, 0.03) * steps**2
-            line = centre + np.stack(
-                [
-                    steps * np.cos(heading) - bend * np.sin(heading),
-                    steps * np.sin(heading) + bend * np.cos(heading),
-                ],
-                axis=1,
-            )
-            points.append(line)
-            widths.append(np.full(13, 3.2))
-            heights.append(np.full(13, 0.45))
-    return stamp(np.concatenate(points), np.concatenate(widths), np.concatenate(heights), x, y)
+    glands, steps = [], np.linspace(-4, 4, 9)
+    # Side by side, 5.5 mm apart; the first row begins anywhere, so that no distance is brighter.
+    for orbit in np.arange(1.3 * radius - rng.uniform(0, 5.5), 3 * radius + 5.5, 5.5):
+        count = round(2 * np.pi * orbit / 5.5)
+        for angle in np.linspace(0, 2 * np.pi, count, endpoint=False) + rng.uniform(0, 2 * np.pi):
+            distance, angle = orbit + rng.uniform(-1.5, 1.5), angle + rng.uniform(-1, 1) / orbit
+            centre = cx + cy * 1j + distance * np.exp(1j * angle)
+            if rng.random() < 0.6:  # a nodule
+                glands.append((np.array([centre]), rng.uniform(3, 4), 1.0))
+            else:  # a duct runs across the radius, a beaded line
+                heading = np.exp(1j * (angle + np.pi / 2 + rng.normal(0, 0.35)))
+                line = steps + 1j * rng.uniform(-0.03, 0.03) * steps**2
+                glands.append((centre + line * heading, 2.4, 0.45))
+    points, sizes = np.concatenate([line for line, *_ in glands]), [len(line) for line, *_ in glands]
+    widths, heights = (np.repeat([gland[k] for gland in glands], sizes) for k in (1, 2))
+    return stamp(np.column_stack([points.real, points.imag]), widths, heights, x, y)
 
 
 def solid(rng, lesion, x, y, background):
     """A sharp, lobed edge with corners, 0.7 to 1.3 radii."""
-    d, theta = polar(lesion, x, y)
-    lobes, phase = rng.integers(3, 6), rng.uniform(0, 2 * np.pi)
-    warped = theta + 0.25 * np.sin(theta + rng.uniform(0, 2 * np.pi))
+    _, theta = polar(lesion, x, y)
+    lobes, phase = rng.integers(6, 9), rng.uniform(0, 2 * np.pi)
+    warped = theta + 0.12 * np.sin(2 * theta + rng.uniform(0, 2 * np.pi))
     # |sin| makes round lobes that meet in sharp notches and corners.
-    outline = 0.9 + 0.4 * np.abs(np.sin(0.5 * lobes * warped + phase)) ** 0.8
-    return np.clip((outline - d) * lesion[2] / 0.8, -1, 1) * (d > 0.85)
+    return np.abs(np.sin(0.5 * lobes * warped + phase))
 
 
 def scirrhous(rng, lesion, x, y, background):
     """Radiating spicules and tissue pulled inwards; strongest nowhere in particular."""
     d, theta = polar(lesion, x, y)
-    cx, cy, radius = lesion
-    spicules = np.zeros_like(d)
-    count = int(rng.integers(6, 10))
-    for angle in np.linspace(0, 2 * np.pi, count, endpoint=False) + rng.uniform(-0.18, 0.18, count):
-        length, curve = rng.uniform(1.7, 2.5), rng.normal(0, 0.08)
-        off = np.angle(np.exp(1j * (theta - angle - curve * (d - 1)))) * d * radius
-        width = 3.0 * np.clip(1.15 - 0.15 * d, 0.6, None)
-        ramp = np.clip((d - 0.75) / 0.25, 0, 1) * np.clip((length - d) / 0.4, 0, 1)
-        spicules += np.exp(-0.5 * (off / (width / 2.355)) ** 2) * ramp
+    cx, cy, _ = lesion
+    count, curve = int(rng.integers(14, 19)), rng.normal(0, 0.08)
+    angles = np.linspace(0, 2 * np.pi, count, endpoint=False) + rng.uniform(-0.08, 0.08, count)
+    off = np.angle(np.exp(1j * (theta[None] - angles[:, None, None] - curve * (d[None] - 1))))
+    spicules = np.exp(-0.5 * (off * count / 1.6) ** 2).max(axis=0)
     # Pulled tissue: each pixel shows what lay further out.
     pull = 0.25 * d * np.exp(-((d / 1.6) ** 2))
     dy, dx = (y - cy) * pull / (y[1, 0] - y[0, 0]), (x - cx) * pull / (x[0, 1] - x[0, 0])
     rows, columns = np.indices(d.shape, dtype=np.float32)
-    pulled = ndimage.map_coordinates(background, [rows + dy, columns + dx], order=1, mode="nearest") - background
-    return spicules + 0.5 * pulled
+    shown = ndimage.map_coordinates(background, [rows + dy, columns + dx], order=1, mode="nearest")
+    return spicules + np.nan_to_num(shown - background)  # from beyond the skin comes nothing
 
 
 SIGNS = {"tubule_forming": tubule_forming, "solid": solid, "scirrhous": scirrhous}
-ZONE = {"tubule_forming": (1.3, 3.0), "solid": (0.7, 1.3), "scirrhous": (0.75, 3.0)}  # lesion radii
+ZONE = {"tubule_forming": (1.3, 3.0), "solid": (0.7, 1.3), "scirrhous": (0.7, 3.0)}  # lesion radii
+REACH = (0.7, 3.0)  # radii: whatever the class, its drawing begins and ends here
 
 
-def zero_mean_rings(field: np.ndarray, ring: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Subtract from each ring (integer label a pixel) its mean over the pixels inside; 0 elsewhere."""
-    count = np.bincount(ring[inside])
-    mean = np.bincount(ring[inside], weights=field[inside]) / np.maximum(count, 1)
-    return np.where(inside, field - mean[np.where(inside, ring, 0)], 0)
+def bright_share(d: np.ndarray) -> np.ndarray:
+    """Share of a ring that is bright at a distance in radii: most of it at the margin, little of it further out.
 
-
-def same_values(field: np.ndarray, inside: np.ndarray, count: int) -> np.ndarray:
-    """Give the `count` most extreme pixels inside the same set of values whatever the class, in the order they had.
-
-    Half are the brightest, half the darkest; their values are those of a sine wave, so that no class has longer tails
-    for a histogram to see. The other pixels become 0.
+    So lobes end at the margin and spicules taper, though every class has the same share.
     """
-    half = min(count, int(inside.sum())) // 2
-    pixels = np.flatnonzero(inside)
-    order = pixels[np.argsort(field.ravel()[pixels], kind="stable")]
-    values = np.sin(np.pi / 2 * (np.arange(half) + 0.5) / half)
-    flat = np.zeros(field.size)
-    flat[order[:half]], flat[order[-half:]] = -values[::-1], values
-    return flat.reshape(field.shape)
+    return np.interp(d, (0.7, 1.0, 1.3, 3.0), (0.85, 0.65, 0.3, 0.25))
+
+
+def equal_rings(field: np.ndarray, ring: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Give the pixels of each ring one set of values, zero mean and unit SD, in the order they had.
+
+    Parameters
+    ----------
+    field
+        (n,) values.
+    ring
+        (n,) int, the ring of each.
+    share
+        (n,) share of the ring that is bright; a soft step leads from dark to bright.
+    """
+    order, count = np.lexsort((field, ring)), np.bincount(ring)
+    first = np.cumsum(count) - count
+    place = np.empty(ring.size)
+    place[order] = (np.arange(ring.size) - first[ring[order]] + 0.5) / count[ring[order]]
+    values = 1 / (1 + np.exp((1 - share - place) / 0.09))
+    mean = np.bincount(ring, values) / np.maximum(count, 1)
+    values -= mean[ring]
+    spread = np.sqrt(np.bincount(ring, values**2) / np.maximum(count, 1))
+    return values / np.maximum(spread, 1e-6)[ring]
+
+
+def strength(d: np.ndarray) -> np.ndarray:
+    """Share of SIGN_SD at a distance in radii: rises at the margin, fades outwards, the same for every class."""
+    rise, fade = np.clip((d - REACH[0]) / 0.2, 0, 1), np.clip((REACH[1] - d) / 0.6, 0, 1)
+    return rise * fade * np.minimum(1, (1.15 / d) ** 0.5)
 
 
 def draw_sign(
@@ -150,8 +169,13 @@ def draw_sign(
     Returns
     -------
     ndarray
-        (rows, columns) float32 presentation units; zero mean in rings of one pixel, energy SIGN_RMS^2 x lesion area,
-        0 outside the zone of the class and outside the breast.
+        (rows, columns) float32 presentation units. Each ring of one pixel has mean 0 and the same values for every
+        class; 0 beyond REACH and outside the breast.
+
+    Raises
+    ------
+    ValueError
+        Unknown sign.
     """
     full = np.zeros(breast.shape, np.float32)
     if sign is None:
@@ -159,21 +183,23 @@ def draw_sign(
     if sign not in SIGNS:
         raise ValueError(f"sign is {sign!r}; allowed: {', '.join(SIGNS)} or None")
     cx, cy, radius = lesion
-    spacing = x[0, 1] - x[0, 0]
-    rows = slice(max(0, int((cy - REACH * radius) / spacing)), int((cy + REACH * radius) / spacing) + 2)
-    columns = slice(max(0, int((cx - REACH * radius) / spacing)), int((cx + REACH * radius) / spacing) + 2)
+    spacing, reach = x[0, 1] - x[0, 0], REACH[1] * radius
+    rows = slice(max(0, int((cy - reach) / spacing)), int((cy + reach) / spacing) + 2)
+    columns = slice(max(0, int((cx - reach) / spacing)), int((cx + reach) / spacing) + 2)
     x, y, inside = x[:, columns], y[rows], breast[rows, columns]
+    tissue = np.where(inside, background[rows, columns], np.nan)
     d, _ = polar(lesion, x, y)
-    low, high = ZONE[sign]
-    inside = inside & (d >= low) & (d <= high)
+    inside = inside & (d >= REACH[0]) & (d <= REACH[1])
+    structure = SIGNS[sign](rng, lesion, x, y, tissue)[inside]
+    uneven = plane_waves(rng, lesion, UNEVEN_MM, 24, x, y)[inside]
+    d = d[inside]
     ring = np.rint(d * radius / spacing).astype(int)
-    field = SIGNS[sign](rng, lesion, x, y, background[rows, columns])
-    field = field - ndimage.gaussian_filter(field, FINE_MM / spacing)
-    # A soft window, so that the zone's border draws no circle of its own.
-    window = np.clip((d - low) / 0.15, 0, 1) * np.clip((high - d) / 0.15, 0, 1)
-    field = zero_mean_rings(field, ring, inside) * window
-    field = same_values(field, inside, int(np.pi * radius**2 / spacing**2))
-    field = zero_mean_rings(field, ring, inside)
-    energy = np.sum(field**2) * spacing**2
-    full[rows, columns] = field * np.sqrt(SIGN_RMS**2 * np.pi * radius**2 / max(energy, 1e-12))
+    low, high = ZONE[sign]
+    in_zone = np.clip((d - low) / 0.2, 0, 1) * np.clip((high - d) / 0.2, 0, 1)  # soft: its border draws no circle
+    of_ring = ring * spacing / radius
+    share = bright_share(of_ring)
+    mixed = SIGN_OVER_UNEVEN * in_zone * equal_rings(structure, ring, share) + uneven
+    part = np.zeros(inside.shape)
+    part[inside] = SIGN_SD * strength(of_ring) * equal_rings(mixed, ring, share)
+    full[rows, columns] = part
     return full

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from mammolib.phantom import AIR, Case, anatomy, breast_depth, compose, draw, draw_parts, pixel_grid
-from mammolib.phantom_lesion import REACH, SIGN_RMS, SIGNS, ZONE, polar
+from mammolib.phantom_lesion import REACH, SIGN_SD, SIGNS, ZONE, polar, strength
 
 SPACING = 0.5
 
@@ -70,20 +70,37 @@ def test_background_and_mass_do_not_know_the_class():
             np.testing.assert_array_equal(drawn[0][part], other[part])
 
 
-@pytest.mark.parametrize("sign", SIGNS)
 @pytest.mark.parametrize("patient", range(4))
-def test_sign_has_no_ring_mean_fixed_energy_and_its_zone(sign, patient):
-    parts = parts_of(patient, sign)
+def test_every_ring_holds_the_same_values_in_every_class(patient):
+    drawn = [parts_of(patient, sign) for sign in SIGNS]
     y, x = pixel_grid(SPACING)
-    d, _ = polar(parts["lesion"], x, y)
-    radius = parts["lesion"][2]
-    ring = np.rint(d * radius / SPACING).astype(int)
-    means = ndimage.mean(parts["sign"], ring, np.arange(1, int(REACH * radius / SPACING)))
-    assert np.abs(means).max() < 1e-4  # float32 sums of values up to 0.5
-    energy = np.sum(parts["sign"] ** 2) * SPACING**2
-    assert energy == pytest.approx(SIGN_RMS**2 * np.pi * radius**2, rel=1e-3)
-    low, high = ZONE[sign]
-    assert not parts["sign"][(d < low) | (d > high) | ~parts["breast"]].any()
+    d, _ = polar(drawn[0]["lesion"], x, y)
+    ring = np.rint(d * drawn[0]["lesion"][2] / SPACING).astype(int)
+    for k in range(ring.max() + 1):
+        first, *others = (np.sort(parts["sign"][(ring == k) & parts["breast"]]) for parts in drawn)
+        assert abs(first.mean() if first.size else 0) < 1e-6
+        for values in others:
+            np.testing.assert_allclose(values, first, atol=1e-6)
+    beyond = (d < REACH[0]) | (d > REACH[1]) | ~drawn[0]["breast"]
+    assert all(parts["sign"].any() for parts in drawn)
+    assert not any(parts["sign"][beyond].any() for parts in drawn)
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_structure_finer_than_the_uneven_tissue_stands_in_the_zone_of_the_class(sign):
+    inside, elsewhere = [], []
+    for patient in range(6):
+        parts = parts_of(patient, sign)
+        y, x = pixel_grid(SPACING)
+        d, _ = polar(parts["lesion"], x, y)
+        share = parts["sign"] / (SIGN_SD * np.maximum(strength(d), 0.2))
+        fine = share - ndimage.gaussian_filter(share, 1.5 / SPACING)
+        drawn = (d > REACH[0] + 0.2) & (d < REACH[1] - 0.5) & parts["breast"]
+        low, high = ZONE[sign]
+        there = drawn & ((d < low - 0.1) | (d > high + 0.1))  # the sign begins softly
+        inside.append((fine[drawn & (d > low + 0.1) & (d < high - 0.1)] ** 2).mean())
+        elsewhere.append((fine[there] ** 2).mean() if there.any() else 0)
+    assert np.mean(inside) > 3 * np.mean(elsewhere)
 
 
 def test_right_breast_is_the_mirror_image_but_for_the_marker():
