@@ -246,8 +246,9 @@ def pseudonyms(originals: Sequence[str], prefix: str, known: dict[str, str], see
     """Sequential names in seeded order, such as P0001; those already given stay, new ones go on counting."""
     new = [original for original in dict.fromkeys(originals) if original not in known]
     order = np.random.default_rng(seed).permutation(len(new))
-    width = max(4, len(str(len(known) + len(new))))
-    return known | {new[k]: f"{prefix}{len(known) + n:0{width}d}" for n, k in enumerate(order, start=1)}
+    last = max((int(name.removeprefix(prefix)) for name in known.values()), default=0)
+    width = max(4, len(str(last + len(new))))
+    return known | {new[k]: f"{prefix}{last + n:0{width}d}" for n, k in enumerate(order, start=1)}
 
 
 def name_rows(rows: pd.DataFrame, key: Path, seed: int) -> pd.DataFrame:

@@ -235,6 +235,10 @@ def test_pseudonyms_are_sequential_seeded_continued_and_private(tmp_path):
     assert grown["image_id"][:4].tolist() == [again[path] for path in grown["image_path"][:4]]
     assert set(grown["image_id"][4:]) == {"I0005", "I0006"}
     assert grown["patient"][0] == "P0004"
+    lines = key.read_text().splitlines(keepends=True)
+    key.write_text("".join(line for line in lines if not line.startswith("patient,b,")))  # withdrew consent
+    later = cohort.name_rows(registry(4, patient_id=["a", "c", "z", "new"]), key, seed=5)["patient"]
+    assert later[3] == "P0005", "no name is given twice"
     orders = [cohort.name_rows(registry(40), tmp_path / str(seed) / "key.csv", seed)["image_id"] for seed in (1, 1, 2)]
     assert orders[0].equals(orders[1])
     assert not orders[0].equals(orders[2])
