@@ -1,15 +1,15 @@
 """What scores without looking at the image: the numbers that a network has to beat."""
 
-import numpy as np
 import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from mammolib.bootstrap import accuracy_difference, evaluate
+from mammolib.folds import patient_folds
 
 WORDS = ["Manufacturer", "ViewPosition", "ImageLaterality"]
 NUMBERS = ["pixel_spacing_mm", "rows", "columns", "breast_area_mm2"]
@@ -58,17 +58,28 @@ def constant_answers(table: pd.DataFrame, classes: list[str], majority: str) -> 
 
 
 def header_columns(development: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Header columns, words and numbers, that the development part has and that differ between its images."""
-    useful = [name for name in WORDS + NUMBERS if name in development and development[name].nunique() > 1]
+    """Header columns, words and numbers, that differ between the development part's images; an empty cell is a value.
+
+    An archive that gives one class's vendor or spacing away by leaving it out is told by that.
+    """
+    useful = [n for n in WORDS + NUMBERS if n in development and development[n].nunique(dropna=False) > 1]
     return [name for name in useful if name in WORDS], [name for name in useful if name in NUMBERS]
 
 
 def header_model(words: list[str], numbers: list[str]):
-    """Multinomial logistic regression on one-hot words and standardised numbers; an unknown word counts as none."""
+    """Multinomial logistic regression on one-hot words, standardised numbers, and which numbers are missing.
+
+    An unknown word counts as none.
+    """
     return make_pipeline(
         make_column_transformer(
             (OneHotEncoder(handle_unknown="ignore"), words),
-            (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
+            (
+                make_pipeline(
+                    SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler()
+                ),
+                numbers,
+            ),
         ),
         LogisticRegression(max_iter=2000),
     )
@@ -103,10 +114,10 @@ def header_only(cohort: pd.DataFrame, evaluated: pd.DataFrame, classes: list[str
     fitted, target, used = cohort.loc[development["image_id"]], cohort.loc[evaluated["image_id"]], words + numbers
     model = header_model(words, numbers)
     if (target["split"] == "development").any():
-        folds = StratifiedGroupKFold(min(5, per_class.min()), shuffle=True, random_state=seed)
-        splits = list(folds.split(fitted, fitted["label"], groups=fitted["patient"]))
-        values = cross_val_predict(model, fitted[used], fitted["label"], cv=splits, method="predict_proba")
-        fold = np.argmax([np.isin(np.arange(len(fitted)), rows) for _, rows in splits], axis=0)
+        fold = patient_folds(fitted["label"], fitted["patient"], min(5, per_class.min()), seed)
+        values = cross_val_predict(
+            model, fitted[used], fitted["label"], cv=PredefinedSplit(fold), method="predict_proba"
+        )
     else:
         values = model.fit(fitted[used], fitted["label"]).predict_proba(target[used])
         fitted, fold = target, -1
@@ -129,7 +140,7 @@ def all_baselines(
     found = constant_answers(predictions, classes, majority)
     headers = None if cohort is None else header_only(cohort, predictions, classes, seed)
     if headers is None:
-        why = "no cohort.csv" if cohort is None else "no header column differs between images"
+        why = "no cohort.csv" if cohort is None else "no header column differs, or a class has fewer than two patients"
         return found | {"header_only": {"note": f"not fitted: {why}"}}
     results = evaluate(headers, classes, ordered, draws, seed)
     found["header_only"] = {name: results[name] for name in SHOWN}

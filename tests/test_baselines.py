@@ -58,6 +58,16 @@ def test_headers_find_a_planted_vendor_and_only_that(test_share):
         assert "pixel_spacing_mm" not in found["columns"]  # the same everywhere
 
 
+def test_a_header_that_one_class_lacks_gives_it_away():
+    table = cohort().drop(columns=["rows", "ImageLaterality", "ViewPosition", "Manufacturer"])
+    table["pixel_spacing_mm"] = np.where(table["label"] == "x", np.nan, 0.1)  # nothing else differs
+    table["Manufacturer"] = np.where(table["label"] == "y", None, "GE")
+    evaluated = predictions(table[table["split"] == "test"])
+    found = baselines.all_baselines(evaluated, table, CLASSES, False, 200, 0)["header_only"]
+    assert found["columns"] == ["Manufacturer", "pixel_spacing_mm"]
+    assert found["accuracy"]["value"] == 1
+
+
 def test_development_images_are_predicted_without_their_patient():
     """A header value of its own for each patient must not help: 100 patients, 100 vendors."""
     table = cohort(patients=100, test_share=0).assign(rows=1.0)
