@@ -40,7 +40,7 @@ def prepare_image(
     try:
         pixels, header = read_image(path)
         mask = breast_mask(pixels)
-        side = laterality or header.get("ImageLaterality", "")
+        side = header.get("ImageLaterality") or laterality
         image, place = fit_to_network(pixels, mask, height, width, aspect, background, side)
     except UnreadableImage as error:
         return {"reason": error.reason, "detail": error.detail}, None
@@ -179,4 +179,4 @@ def require_no_leaks(leaks: dict[str, list]) -> None:
     """Raise ValueError that lists what is in both parts, by pseudonym."""
     lines = [f"{name}: {', '.join(found[:10])} ({len(found)} in all)" for name, found in leaks.items() if found]
     if lines:
-        raise ValueError("leakage gate, nothing may be in both parts: " + "; ".join(lines))
+        raise ValueError("leakage gate, nothing may be in both parts or under two patients: " + "; ".join(lines))

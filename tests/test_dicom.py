@@ -265,6 +265,16 @@ def test_a_panic_of_a_decoder_is_an_unreadable_file_and_prints_nothing(tmp_path,
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_header_s_side_counts_before_the_registry_s(tmp_path):
+    """Where pixels can't tell (the same in both halves), the side decides which way the image is turned."""
+    values = np.zeros((64, 64), np.uint16)
+    values[4:60] = 1000 + 20 * np.arange(64)[None, :] % 600
+    write(tmp_path / "a", PixelData=values.tobytes(), ImageLaterality="R")
+    for side in ("", "L", "R"):
+        facts, _ = prepare_image(tmp_path / "a", side, 32, 32, "pad", "zero")
+        assert (facts["reason"], facts["ImageLaterality"], facts["flipped"]) == ("", "R", True), side
+
+
 def test_an_impossible_birth_date_loses_no_image(tmp_path):
     with pydicom.config.disable_value_validation():
         write(tmp_path / "a", PatientBirthDate="19991399", WindowCenter="2048", WindowWidth="4096")
