@@ -4,7 +4,7 @@ Views of a patient are not independent, so a patient is drawn with all its image
 class mix near that of the data: the intervals are conditional on it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -173,8 +173,10 @@ def patient_level(table: pd.DataFrame, classes: list[str], draws: int, seed: int
     return {name: results[name] for name in ("accuracy", "balanced_accuracy")}
 
 
-def _draw_all(truth: np.ndarray, probabilities: np.ndarray, patient: np.ndarray, ordered: bool) -> dict:
-    """The functions of patient weights that give every metric: `name -> (weights, weights by image) -> values`."""
+def _metrics_of_weights(
+    truth: np.ndarray, probabilities: np.ndarray, patient: np.ndarray, ordered: bool
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """A function of `(draws, patients)` weights that gives every metric: `{name: (draws,) or (draws, classes)}`."""
     confusion = confusion_counts(truth, predicted_class(probabilities), patient, probabilities.shape[1])
     sums = {name: np.bincount(patient, score) for name, score in image_scores(truth, probabilities).items()}
     images = np.bincount(patient).astype(float)
@@ -213,7 +215,7 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
         raise ValueError(f"bootstrap_draws is {draws}; an interval needs at least 100, better 2000")
     truth, probabilities, patient = as_arrays(table, classes)
     predicted, patients = predicted_class(probabilities), patient.max() + 1
-    metrics = _draw_all(truth, probabilities, patient, ordered)
+    metrics = _metrics_of_weights(truth, probabilities, patient, ordered)
     whole = {name: values[0] for name, values in metrics(np.ones((1, patients))).items()}
     blocks = [metrics(w) for w in patient_weights(patient_strata(truth, patient), draws, seed, len(table))]
     drawn = {name: np.concatenate([block[name] for block in blocks]) for name in whole}
@@ -270,4 +272,5 @@ def accuracy_difference(first: pd.DataFrame, second: pd.DataFrame, classes: list
     if "note" in found:  # every patient changed alike, mostly: none did. Wilson on those that would have
         half, value = wilson(0.0, found["patients"])[1], gain.mean()
         found |= {"low": round(max(-1.0, value - half), 6), "high": round(min(1.0, value + half), 6)}
+        found["note"] = f"all draws agree: Wilson's limit for no change in {found['patients']} patients, either way"
     return found

@@ -218,6 +218,7 @@ def test_difference_is_paired_and_never_certain():
     assert turned == found
     same = bootstrap.accuracy_difference(first, first, CLASSES, 1000, 0)
     assert same["low"] < same["value"] == 0 < same["high"]
+    assert same["note"].startswith("all draws agree: Wilson's limit for no change in ")
     with pytest.raises(ValueError, match="other images"):
         bootstrap.accuracy_difference(first, second.iloc[:-1], CLASSES, 100, 0)
 
