@@ -1,5 +1,6 @@
 """Execute one notebook through papermill, with the traps of kernels and of executed copies handled."""
 
+import fcntl
 import itertools
 import logging
 import os
@@ -21,47 +22,22 @@ KERNEL_ARGUMENTS = [
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a second run out of a profile's folder by a file with this process' id; a dead process' lock is taken over.
+    """Keep a second run out of a profile's folder; the system drops the lock when the process ends, however it does.
 
     Raises
     ------
     ValueError
         Where another process is at work there.
     """
-    lock = folder / ".run.lock"
-    for _ in range(2):
-        try:
-            with lock.open("x") as opened:
-                opened.write(str(os.getpid()))
-            break
-        except FileExistsError:
-            holder = lock.read_text() if lock.is_file() else ""
-            if is_running(holder):
-                raise ValueError(
-                    f"{folder}: process {holder or '?'} runs here; if it does not, delete {lock}"
-                ) from None
-            lock.unlink(missing_ok=True)
-    else:
-        raise ValueError(f"{folder}: another run has just begun here; wait for it, or give another --outputs")
+    descriptor = os.open(folder, os.O_RDONLY)  # the folder itself is locked, so nothing is left behind
     try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder}: another run is at work here; wait, or give another --outputs") from None
         yield
     finally:
-        lock.unlink(missing_ok=True)
-
-
-def is_running(holder: str) -> bool:
-    """Tell whether the process of a lock lives; where that can't be known, it does. Our own id is an old run's."""
-    if not holder.isdigit() or os.name != "posix":
-        return True
-    if int(holder) == os.getpid():
-        return False
-    try:
-        os.kill(int(holder), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+        os.close(descriptor)
 
 
 def execute(project: Path, profile: str, name: str, values: dict[str, Any], partial: Path) -> str | None:

@@ -189,23 +189,21 @@ def test_folders_dot_files_and_an_empty_outputs_among_the_parameters(project, ca
     assert "02_second.yaml: cannot be read (Is a directory)" in capfd.readouterr().err
 
 
-def test_a_second_run_in_a_folder_is_refused_and_a_dead_ones_lock_taken_over(project, capfd, monkeypatch):
-    lock = project / "outputs/tiny/.run.lock"
-    lock.parent.mkdir(parents=True)
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    lock.write_text(str(other.pid))
-    (lock.parent / "01_first.json").write_text("{}")
+def test_a_second_run_in_a_folder_is_refused_and_a_dead_ones_lock_is_gone(project, capfd):
+    folder = project / "outputs/tiny"
+    folder.mkdir(parents=True)
+    (folder / "01_first.json").write_text("{}")
+    hold = f"import os, fcntl; fcntl.flock(os.open({str(folder)!r}, 0), fcntl.LOCK_EX); print(flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other.stdout.readline()
     assert run(project) == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert f"process {other.pid} runs here" in line
-    assert left(project) == {".run.lock", "01_first.json"}, "nothing is removed"
-    other.communicate(b"\n")
-    monkeypatch.setattr(runner, "run_planned", lambda *_: int(lock.read_text() != str(os.getpid())))
-    assert run(project) == 0
-    assert not lock.exists()
-    lock.write_text("not a process")
-    assert run(project) == 2
-    assert "if it does not, delete" in capfd.readouterr().err
+    assert f"{folder}: another run is at work here" in line
+    assert left(project) == {"01_first.json"}, "nothing is removed, nothing is left"
+    other.kill()
+    other.communicate()
+    with execution.locked(folder):
+        pass
 
 
 def test_to_stops_there_and_removes_what_would_be_of_another_run(project, capfd):
