@@ -1,4 +1,4 @@
-"""Training: folds by patient, optimiser, and a loop whose order and randomness follow from (seed, epoch).
+"""Training: input values, optimiser, and a loop whose order and randomness follow from (seed, epoch).
 
 Only Keras and NumPy in the loop, so that any Keras backend trains. Images stay (n, height, width) uint16, memory-
 mapped where the caller maps them, and become (batch, height, width, 1) float32 in [0, 1] a batch at a time.
@@ -12,7 +12,7 @@ import numpy as np
 
 from mammolib.parameters import require_choice
 
-OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
+OPTIMIZERS = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
 CLIPS = {"global": "global_clipnorm", "variable": "clipnorm", "none": None}
 SCHEDULES = ("constant", "cosine")
 SCALINGS = ("unit", "standardise", "imagenet")
@@ -30,13 +30,15 @@ def to_network(images: np.ndarray) -> np.ndarray:
     return np.multiply(images[..., None], np.float32(1 / 65535), dtype=np.float32)
 
 
-def input_scaling(images: np.ndarray, kind: str) -> tuple[float, float]:
+def input_scaling(images: np.ndarray, kind: str, rows: np.ndarray) -> tuple[float, float]:
     """Return the factor and offset of the network's first layer.
 
     Parameters
     ----------
     images
-        (n, height, width) uint16, the training images; up to 256 of them, evenly spaced, are read.
+        (n, height, width) uint16.
+    rows
+        Row numbers of the training images; up to 256 of them, evenly spaced, are read.
     kind
         ``unit`` leaves values in [0, 1]. ``standardise`` brings pixels above 0 (the breast, where the background is
         zero) to mean 0 and standard deviation 1: without it, what all breasts share outweighs what tells them apart,
@@ -48,7 +50,7 @@ def input_scaling(images: np.ndarray, kind: str) -> tuple[float, float]:
         return 1.0, 0.0
     if kind == "imagenet":
         return 255.0, -IMAGENET_GREY
-    sample = images[:: -(-len(images) // 256)]
+    sample = images[rows[:: -(-len(rows) // 256)]]
     breast = sample[sample > 0].astype(np.float64) / 65535
     if breast.size == 0 or breast.std() == 0:
         raise ValueError("input_scaling: standardise, but the training images are flat; allowed for them is unit")
@@ -86,7 +88,7 @@ def make_deterministic(seed: int) -> None:
 
 
 def resolve_dtype_policy(dtype_policy: str) -> str:
-    """Turn ``auto`` into mixed_bfloat16 where the processor computes it natively, else float32."""
+    """Turn ``auto`` into mixed_bfloat16 on any GPU and on processors that compute it natively, else float32."""
     require_choice("dtype_policy", dtype_policy, DTYPE_POLICIES)
     if dtype_policy != "auto":
         return dtype_policy
@@ -106,7 +108,7 @@ def seed_of(seed: int, fold: int) -> int:
 
 
 def make_optimizer(
-    optimizer: str, learning_rate: float, clip: str = "none", clip_norm: float = 0.001, weight_decay: float = 0.0
+    optimizer: str, learning_rate: float, clip: str = "none", clip_norm: float = 0.001
 ) -> keras.optimizers.Optimizer:
     """Return the optimiser; `clip` is by the norm of all gradients (``global``), of each (``variable``), or ``none``.
 
@@ -119,8 +121,6 @@ def make_optimizer(
     if clip != "none" and not clip_norm > 0:
         raise ValueError(f"clip_norm: {clip_norm}; allowed is above 0 where clip is {clip}")
     settings = {CLIPS[clip]: clip_norm} if clip != "none" else {}
-    if optimizer == "adamw":
-        settings["weight_decay"] = weight_decay
     return OPTIMIZERS[optimizer](learning_rate=learning_rate, **settings)
 
 
@@ -276,8 +276,7 @@ def validate(
     """Return cross-entropy and accuracy of `network` on the given rows, NaN without rows."""
     if rows is None or len(rows) == 0:
         return float("nan"), float("nan")
-    parts = np.array_split(rows, -(-len(rows) // 64))
-    probabilities = np.concatenate([predict(network, images, rows=part) for part in parts])
+    probabilities = predict(network, images, rows=rows)
     of_label = probabilities[np.arange(len(rows)), labels[rows]]
     right = probabilities.argmax(axis=1) == labels[rows]
     return float(-np.log(np.maximum(of_label, 1e-7)).mean()), float(right.mean())
