@@ -43,12 +43,13 @@ def print_report(profile: str, outputs: str | None) -> int:
     """Print the result table, line by line."""
     from mammolib import report
 
-    path = rooms.resolve(outputs or f"outputs/{profile}") / f"{report.NOTEBOOK}.json"
+    folder = rooms.resolve(outputs or f"outputs/{profile}")
+    path = folder / f"{report.NOTEBOOK}.json"
     known = runner.profiles(rooms.project_root())
     try:
         if outputs is None and profile not in known and not path.is_file():
             raise ValueError(f"no profile is called {profile!r}; there are {', '.join(known) or 'none'}")
-        lines = report.result_lines(profile, rooms.resolve(outputs or f"outputs/{profile}"))
+        lines = report.result_lines(profile, folder)
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

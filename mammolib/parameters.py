@@ -20,7 +20,7 @@ RANGES = {
     "image_height": (32, 4096),  # five halvings leave one cell of 32 pixels
     "image_width": (32, 4096),
     "near_duplicate": (0, 1),
-    "test_share": (0, 1),
+    "test_share": (0, 0.99),
     "development_images": (16, 10**6),  # the traps of 00 need hosts
     "test_images": (6, 10**6),
     "conspicuity": (0, 10),

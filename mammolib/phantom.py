@@ -16,10 +16,11 @@ from mammolib.phantom_lesion import draw_mass, draw_sign
 DETECTOR_MM = (233.0, 179.0)  # height, width: a 24 x 18 cm detector, 3328 x 2560 pixels of 0.070 mm
 FIELD_MM = 0.5  # grid of the random field: it holds frequencies up to 1 cycle/mm, where f^-3 has faded
 FIELD_SHAPE = (480, 384)  # the period of the field, 240 x 192 mm, covers the detector
+EXPONENT = 2.9  # of the field; with the structures drawn into it the picture falls as f^-3
 AIR, FAT = 0.02, 0.26
 
 # One stream of random numbers a purpose, so that the class touches nothing but the sign.
-STREAMS = ("patient", "view", "parenchyma", "structures", "mass", "sign", "noise", "header")
+STREAMS = ("patient", "view", "parenchyma", "structures", "mass", "sign", "noise")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Case:
 
 def stream(case: Case, purpose: str) -> np.random.Generator:
     """Random numbers of one purpose; the patient's are shared by both views."""
-    view = 0 if purpose in ("patient", "header") else 1 + ("CC", "MLO").index(case.view)
+    view = 0 if purpose == "patient" else 1 + ("CC", "MLO").index(case.view)
     return np.random.default_rng([case.seed, case.patient, view, STREAMS.index(purpose)])
 
 
@@ -97,8 +98,8 @@ def breast_depth(a: dict, y: np.ndarray) -> np.ndarray:
     return a["depth"] * np.where((t < 0) & (a["axilla"] > 0), upper, profile)
 
 
-def power_law_field(rng: np.random.Generator, pixel_spacing_mm: float, exponent: float = 2.9) -> np.ndarray:
-    """Gaussian random field with power ~ f^-exponent, unit variance, over the detector at a pixel spacing.
+def power_law_field(rng: np.random.Generator, pixel_spacing_mm: float) -> np.ndarray:
+    """Gaussian random field with power ~ f^-2.9, unit variance, over the detector at a pixel spacing.
 
     The field is the same at every spacing: it is drawn on one fixed grid, seen through the aperture of the pixel and
     sampled at the pixel centres.
@@ -106,7 +107,7 @@ def power_law_field(rng: np.random.Generator, pixel_spacing_mm: float, exponent:
     fy = fft.fftfreq(FIELD_SHAPE[0], FIELD_MM).astype(np.float32)[:, None]
     fx = fft.rfftfreq(FIELD_SHAPE[1], FIELD_MM).astype(np.float32)[None, :]
     # The knee at 1/40 mm keeps the largest structures from becoming a gradient over the whole breast.
-    amplitude = (fx**2 + fy**2 + np.float32(1 / 40) ** 2) ** np.float32(-exponent / 4)
+    amplitude = (fx**2 + fy**2 + np.float32(1 / 40) ** 2) ** np.float32(-EXPONENT / 4)
     amplitude[0, 0] = 0
     power = amplitude**2
     power[:, 1:-1] *= 2

@@ -141,8 +141,8 @@ def write_image(
     # A shared image must be told by its pixels alone, a truncated one must lack pixels in every encoding.
     plain = row["trap"] in ("shared_pixels", "cut_short")
     unit, syntax = ("linear", ExplicitVRLittleEndian) if plain else (row["unit"], row["syntax"])
-    modifier = ("399163009", "magnification") if row["trap"] == "magnification_view" else None
-    write_phantom(path, pixels, case, row["patient_id"], date.date(), pixel_spacing_mm, unit, syntax, modifier)
+    magnified = row["trap"] == "magnification_view"
+    write_phantom(path, pixels, case, row["patient_id"], date.date(), pixel_spacing_mm, unit, syntax, magnified)
     if row["trap"] == "cut_short":
         os.truncate(path, path.stat().st_size * 6 // 10)
     if row["trap"] == "not_a_mammogram":

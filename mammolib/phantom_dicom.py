@@ -31,6 +31,7 @@ SYNTAXES = {ExplicitVRLittleEndian: 0.7, JPEG2000Lossless: 0.15, RLELossless: 0.
 
 # View codes of PS3.16 CID 4014 (SNOMED CT).
 VIEW_CODES = {"CC": ("399162004", "cranio-caudal"), "MLO": ("399368009", "medio-lateral oblique")}
+MAGNIFICATION_CODE = ("399163009", "SCT", "magnification")  # CID 4015
 
 
 def to_stored(presentation: np.ndarray, unit: str) -> np.ndarray:
@@ -70,8 +71,8 @@ def patient_and_study(case: Case, patient_id: str, date: datetime.date) -> Datas
     return ds
 
 
-def image_modules(ds: Dataset, case: Case, pixel_spacing_mm: float, view_modifier: tuple[str, str] | None) -> None:
-    """DX and mammography modules (C.8.11); a view modifier is (code, meaning), for instance of magnification."""
+def image_modules(ds: Dataset, case: Case, pixel_spacing_mm: float, magnified: bool) -> None:
+    """DX and mammography modules (C.8.11)."""
     ds.ImageType = ["ORIGINAL", "PRIMARY", ""]
     ds.InstanceNumber, ds.AcquisitionNumber = "1" if case.view == "CC" else "2", "1"
     ds.PatientOrientation = ["A", "L" if case.laterality == "R" else "R"] if case.view == "CC" else ["A", "FL"]
@@ -88,12 +89,10 @@ def image_modules(ds: Dataset, case: Case, pixel_spacing_mm: float, view_modifie
     ds.PositionerType, ds.ViewPosition = "MAMMOGRAPHIC", case.view
     view = code_item(VIEW_CODES[case.view][0], "SCT", VIEW_CODES[case.view][1])
     view.ViewModifierCodeSequence = []
-    magnification = 1.0
-    if view_modifier:
-        view.ViewModifierCodeSequence = [code_item(view_modifier[0], "SCT", view_modifier[1])]
-        magnification = 1.8
+    if magnified:
+        view.ViewModifierCodeSequence = [code_item(*MAGNIFICATION_CODE)]
     ds.ViewCodeSequence = [view]
-    ds.EstimatedRadiographicMagnificationFactor = f"{magnification:g}"
+    ds.EstimatedRadiographicMagnificationFactor = "1.8" if magnified else "1"
     ds.DetectorType, ds.DetectorID, ds.FieldOfViewShape = "DIRECT", "PHANTOM", "RECTANGLE"
     ds.DetectorActiveTime, ds.DetectorConditionsNominalFlag = "", "YES"
     ds.FieldOfViewOrigin, ds.FieldOfViewRotation, ds.FieldOfViewHorizontalFlip = ["0", "0"], "0", "NO"
@@ -129,7 +128,7 @@ def write_phantom(
     pixel_spacing_mm: float,
     unit: str,
     syntax: str,
-    view_modifier: tuple[str, str] | None = None,
+    magnified: bool = False,
 ) -> None:
     """Write one image.
 
@@ -145,7 +144,7 @@ def write_phantom(
     ds = patient_and_study(case, patient_id, date)
     ds.Manufacturer, ds.ManufacturerModelName = "mammolib phantom", unit
     ds.DeviceSerialNumber, ds.SoftwareVersions, ds.InstitutionName = "0", "1", ""
-    image_modules(ds, case, pixel_spacing_mm, view_modifier)
+    image_modules(ds, case, pixel_spacing_mm, magnified)
     presentation_modules(ds, unit)
     ds.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
     ds.SOPInstanceUID = generate_uid(entropy_srcs=[str(case.seed), patient_id, path.name])

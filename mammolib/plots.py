@@ -8,8 +8,6 @@ import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 
-from mammolib.names import class_name as class_name  # notebooks take it from here, with the rest of a figure
-
 # Okabe and Ito's colours, told apart with any colour vision; yellow left out for want of contrast on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 

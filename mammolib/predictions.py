@@ -110,7 +110,6 @@ def predict_cohort(
     part: str,
     images: Path,
     classes: list[str],
-    batch_size: int = 32,
 ) -> pd.DataFrame:
     """Predict each image by the models that did not train on it.
 
@@ -147,7 +146,7 @@ def predict_cohort(
     for number, path in models.items():
         chosen = np.arange(len(rows)) if testing else np.flatnonzero(fold == number)
         if len(chosen):
-            total[chosen] += _predict(path, pixels, chosen, batch_size)
+            total[chosen] += _predict(path, pixels, chosen)
             models_seen[chosen] += 1
     held_out = models_seen > 0
     if not held_out.any():
@@ -160,10 +159,10 @@ def predict_cohort(
     return table.reset_index(drop=True)
 
 
-def _predict(path: Path, images: np.ndarray, rows: np.ndarray, batch_size: int) -> np.ndarray:
+def _predict(path: Path, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     # here, not above: evaluating saved predictions needs no TensorFlow
     import keras
 
     from mammolib.training import predict
 
-    return predict(keras.saving.load_model(path, compile=False, safe_mode=True), images, batch_size, rows)
+    return predict(keras.saving.load_model(path, compile=False, safe_mode=True), images, rows=rows)

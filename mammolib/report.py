@@ -97,12 +97,12 @@ def read_evaluation(project: Path, profile: str, committed: bool) -> dict | None
     if not committed:
         return read_result(project / path) if (project / path).is_file() else None
     try:
-        shown_by_git = subprocess.run(
+        done = subprocess.run(
             ["git", "show", f"HEAD:./{path}"], cwd=project, capture_output=True, text=True, check=True, encoding="utf-8"
         )
     except (OSError, subprocess.CalledProcessError):  # no git, no repository, no commit, not committed
         return None
-    return json.loads(shown_by_git.stdout)
+    return json.loads(done.stdout)
 
 
 def result_lines(profile: str, outputs: Path) -> list[str]:

@@ -132,11 +132,6 @@ class Room:
         """The notebook's own folder."""
         return self.outputs / self.name
 
-    @property
-    def seed(self) -> int | None:
-        """The run's one seed; nothing is seeded with it here."""
-        return self.parameters.get("seed")
-
     def path(self, file: str) -> Path:
         """Return the path of a file in the own folder."""
         return self.folder / file
@@ -209,7 +204,12 @@ class Room:
         facts |= {"started": self.started.isoformat(timespec="seconds"), "inputs": self.inputs}
         facts |= {"files": folder_hashes(self.folder), "seconds": round(time.monotonic() - self.clock, 1)}
         content = {"notebook": self.name, "status": "complete", "profile": self.profile, "cohort": cohort}
-        content |= {"seed": self.seed, "parameters": self.parameters, "results": results, "provenance": facts}
+        content |= {
+            "seed": self.parameters.get("seed"),
+            "parameters": self.parameters,
+            "results": results,
+            "provenance": facts,
+        }
         with writing(self.outputs / f"{self.name}.json") as partial:
             text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False)
             partial.write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Reading CSV files that people give: what is wrong with one is said in one line."""
+"""Reading CSV files: what is wrong with one that people give is said in one line; ids stay text in our own."""
 
 import warnings
 from pathlib import Path
@@ -31,3 +31,8 @@ def read_csv(path: str | Path, encoding: str = "utf-8-sig", **options) -> pd.Dat
     except (LookupError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not read as CSV with encoding {encoding!r} ({reason})") from None
+
+
+def read_by_image(path: str | Path) -> pd.DataFrame:
+    """Read a table of an earlier notebook (cohort.csv, folds.csv, annotations.csv), ids and patients as text."""
+    return read_csv(path, dtype={"image_id": str, "patient": str})

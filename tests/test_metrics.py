@@ -169,7 +169,7 @@ def test_each_image_is_predicted_by_models_that_did_not_see_it(tmp_path, monkeyp
     """Stand-in models return their own number; a real one is run by the smoke profile."""
     outputs = {0: [0.9, 0.1], 1: [0.5, 0.5]}
     monkeypatch.setattr(
-        "mammolib.predictions._predict", lambda path, images, rows, _: np.tile(outputs[int(path)], (len(rows), 1))
+        "mammolib.predictions._predict", lambda path, images, rows: np.tile(outputs[int(path)], (len(rows), 1))
     )
     cohort = pd.DataFrame({"image_id": list("abcde"), "patient": list("11234"), "label": list("xxyxy")})
     folds = pd.DataFrame({"image_id": list("abc"), "fold": [0, 0, 1]})

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mammolib import plots
+from mammolib.names import class_name
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_other_shapes_are_refused(ax, shape):
 
 
 def test_classes_have_names_for_people_and_colours_that_differ_in_lightness():
-    assert plots.class_name("tubule_forming") == "tubule forming"
+    assert class_name("tubule_forming") == "tubule forming"
     palette = plots.class_palette(["tubule_forming", "solid", "scirrhous"])
     lightness = [float(np.dot(mpl.colors.to_rgb(colour), (0.2126, 0.7152, 0.0722))) for colour in palette.values()]
     assert min(abs(a - b) for a, b in itertools.pairwise(lightness)) > 0.02
