@@ -1,7 +1,10 @@
-"""The calibration's script: what it refuses. Its runs take minutes, so they are not tests."""
+"""The calibration: what its script refuses, and its record. Its runs take minutes, so they are not tests."""
 
+import json
 import subprocess
 import sys
+
+import yaml
 
 from mammolib.rooms import project_root
 
@@ -12,3 +15,18 @@ def test_the_shipped_seed_may_choose_nothing():
     ended = subprocess.run(arguments, capture_output=True, text=True)
     assert ended.returncode == 2
     assert "--seeds 20210624: the shipped seed may choose nothing" in ended.stderr
+
+
+def test_what_demo_ships_is_what_the_record_says():
+    root = project_root()
+    record = json.loads((root / "benchmarks/calibrate_conspicuity.json").read_text(encoding="utf-8"))
+    shipped = yaml.safe_load((root / "params/demo/00_synthetic_cohort.yaml").read_text(encoding="utf-8"))
+    assert record["conspicuity"] == shipped["conspicuity"]
+    assert len(record["runs"]) >= 5
+    assert record["test_images"] >= 1000
+    assert abs(record["accuracy"] - 62 / 131) <= 0.03
+    assert record["macro_auc"] > 0.5
+    assert record["least_answers"] > 0, "no class without a prediction"
+    assert 20210624 not in [run["seed"] for run in record["runs"]]
+    text = (root / "README.md").read_text(encoding="utf-8")
+    assert f"{record['accuracy']:.3f} over {len(record['runs'])} seeds" in text
