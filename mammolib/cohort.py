@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from mammolib import terms
 from mammolib.parameters import require_choice
+from mammolib.private_files import COLUMNS as KEY_COLUMNS
 from mammolib.private_files import keyed, read_key, write_private
 from mammolib.tables import read_csv
 
@@ -56,7 +57,18 @@ def read_table(path: Path, required: Sequence[str], encoding: str = "utf-8-sig")
 
 
 def read_registry(path: Path, encoding: str = "utf-8-sig") -> pd.DataFrame:
-    """Registry in the columns `REQUIRED` and `OPTIONAL`, all text; an optional column that is absent is ""."""
+    """Registry in the columns `REQUIRED` and `OPTIONAL`, all text; an optional column that is absent is "".
+
+    ValueError also where a name is written in another way (Split, " label") or stands there twice: an optional column
+    would be passed over without a word, and the test part with it.
+    """
+    names = read_csv(path, encoding, dtype=str, keep_default_na=False, header=None, nrows=1).iloc[0]
+    known = {folded(name): name for name in (*REQUIRED, *OPTIONAL)}
+    for name in names:
+        if known.get(folded(name), name) != name:
+            raise ValueError(f"{path}: column {name!r} is not read; allowed is {known[folded(name)]}")
+    if names.duplicated().any():
+        raise ValueError(f"{path}: column {names[names.duplicated()].iloc[0]} stands there twice")
     return read_table(path, REQUIRED, encoding).reindex(columns=[*REQUIRED, *OPTIONAL], fill_value="")
 
 
@@ -258,7 +270,7 @@ def name_rows(rows: pd.DataFrame, key: Path, seed: int) -> pd.DataFrame:
     images = pseudonyms(rows["image_path"], "I", known["image"], seed + 1)
     table = pd.DataFrame(
         [("patient", *pair) for pair in patients.items()] + [("image", *pair) for pair in images.items()],
-        columns=["kind", "original", "pseudonym"],
+        columns=KEY_COLUMNS,
     )
     write_private(key, table.to_csv(index=False))
     return rows.assign(image_id=rows["image_path"].map(images), patient=rows["patient_id"].map(patients))

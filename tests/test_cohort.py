@@ -250,6 +250,8 @@ def test_pseudonyms_are_sequential_seeded_continued_and_private(tmp_path):
         "patient,a",
         "doctor,a,P0001",
         "patient,a,P0001\npatient,b,P0001",
+        "patient,a,P0001\npatient,b,I0009",
+        "patient,a,P0001\npatient,b,P-3",
         "patient,a,P1\npatient,a,P2",
         "image,a,",
         "\x00",
@@ -309,6 +311,31 @@ def test_lesions_keep_to_the_images_that_stay_and_to_the_registry():
     for wrong in ({"x": "10"}, {"y": "20"}, {"x": "-1"}, {"radius": "21"}):
         with pytest.raises(ValueError, match="1 circles have their centre outside"):
             cohort.name_lesions(lesions.assign(**wrong), rows)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("patient_id,image_path,label,Split", "column 'Split' is not read; allowed is split"),
+        ("patient_id,image_path,label ,split", "column 'label ' is not read; allowed is label"),
+        ("patient_id,image_path,label,imagelaterality", "'imagelaterality' is not read; allowed is ImageLaterality"),
+        ("patient_id,image_path,label,label", "column label stands there twice"),
+    ],
+)
+def test_a_column_of_the_registry_is_never_passed_over_for_its_spelling(tmp_path, header, says):
+    (tmp_path / "registry.csv").write_text(f"{header}\na,1.png,x,test\n")
+    with pytest.raises(ValueError, match=says):
+        cohort.read_registry(tmp_path / "registry.csv")
+    (tmp_path / "registry.csv").write_text("patient_id,image_path,label,split,remark\na,1.png,x,test,none\n")
+    assert cohort.read_registry(tmp_path / "registry.csv")["split"].tolist() == ["test"]
+
+
+@pytest.mark.parametrize("text", ["", "patient,a,P0001\npatient,b,P0002\n"])
+def test_a_key_without_its_first_line_is_not_taken_for_a_new_one(tmp_path, text):
+    (tmp_path / "key.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"key\.csv: line 1 is damaged"):
+        cohort.name_rows(registry(3), tmp_path / "key.csv", seed=1)
+    assert (tmp_path / "key.csv").read_text() == text
 
 
 @pytest.fixture
