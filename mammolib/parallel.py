@@ -1,6 +1,7 @@
 """The same work for many rows, spread over processes, with a plain line of progress now and then."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -8,6 +9,18 @@ from functools import partial
 from typing import Any
 
 PROGRESS_LINES = 5
+
+
+def end_with_parent() -> None:
+    """Let a worker end when its parent is killed; it would wait for work for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def in_parallel(function: Callable, rows: Iterable[Sequence], noun: str, workers: int = 0) -> Iterator[Any]:
@@ -31,7 +44,7 @@ def in_parallel(function: Callable, rows: Iterable[Sequence], noun: str, workers
     if not rows:
         return
     every = -(-len(rows) // PROGRESS_LINES)
-    pool = ProcessPoolExecutor(workers or os.cpu_count()) if workers != 1 else None
+    pool = ProcessPoolExecutor(workers or os.cpu_count(), initializer=end_with_parent) if workers != 1 else None
     try:
         results = (partial(pool.map, chunksize=4) if pool else map)(function, *zip(*rows, strict=True))
         for done, result in enumerate(results, start=1):

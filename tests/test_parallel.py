@@ -1,6 +1,11 @@
 """Work spread over processes: order, progress, errors."""
 
 import operator
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +24,22 @@ def test_nothing_to_do_and_an_error_that_is_not_swallowed(workers):
     assert list(in_parallel(operator.sub, [], "files", workers)) == []
     with pytest.raises(ZeroDivisionError):
         list(in_parallel(operator.floordiv, [(4, 2), (1, 0), (9, 3)], "files", workers))
+
+
+def test_workers_end_when_their_parent_is_killed():
+    work = "import time; from mammolib.parallel import in_parallel; list(in_parallel(time.sleep, [(60,)] * 9, 'x', 2))"
+    parent = subprocess.Popen([sys.executable, "-c", work])
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    if not children.exists():
+        parent.kill()
+        pytest.skip("this system does not list a process' children")
+    while len(workers := children.read_text().split()) < 2:
+        assert parent.poll() is None
+        time.sleep(0.1)
+    time.sleep(1)  # their first look at the parent
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    until = time.monotonic() + 15
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < until, "workers outlive their parent"
+        time.sleep(0.2)
