@@ -32,6 +32,8 @@ RANGES = {
     "examples": (1, 100),
 }
 SIMPLE = {"int": int, "float": (int, float), "bool": bool, "str": str}
+# PyYAML's constructors let their own errors through (0x_, 2026-13-45, a deep nest)
+YAML_ERRORS = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
 ALLOWED = "int, float, bool, str, list[...] or dict[..., ...] of these, each with or without | None"
 
 
@@ -171,7 +173,7 @@ def read_parameter_file(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(text)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); allowed is a file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except YAML_ERRORS as error:
         raise ValueError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if values is None:
         return {}

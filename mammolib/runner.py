@@ -85,7 +85,7 @@ def _apply(overrides: list[str], planned: dict, declared: dict) -> list[str]:
         else:
             try:
                 new = {parameter: yaml.safe_load(value)}
-            except yaml.YAMLError as error:
+            except parameters.YAML_ERRORS as error:
                 problems.append(f"-p {text}: not valid YAML ({' '.join(str(error).split())})")
                 continue
             problems += parameters.problems_with(new, declared[name], f"-p {text}")
@@ -155,7 +155,7 @@ def run(
             if problems := earlier_problems(folder, names[:first]):
                 raise ValueError("\n".join(problems))
             return run_planned(project, profile, planned, folder, first, last)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
 
@@ -204,13 +204,17 @@ def run_notebook(project: Path, profile: str, name: str, values: dict[str, Any],
     partial.unlink(missing_ok=True)
     error = "interrupted"
     try:
-        with execution.kernel_stderr(log):
-            error = execution.execute(project, profile, name, values, partial) or result_problem(result)
-        if error is None:
-            noise = execution.tidy(partial)
-            partial.replace(folder / f"{name}.ipynb")
-            return noise
-        error = f"{name}, {execution.describe_stop(partial)}: {error}"
+        try:
+            with execution.kernel_stderr(log):
+                failure = execution.execute(project, profile, name, values, partial) or result_problem(result)
+            if failure is None:
+                noise = execution.tidy(partial)
+                partial.replace(folder / f"{name}.ipynb")
+                error = None
+                return noise
+        except (OSError, ValueError) as problem:  # a full disk, a copy that was cut short by it
+            failure = f"{type(problem).__name__}: {execution.one_line(str(problem))}"
+        error = f"{name}, {execution.describe_stop(partial)}: {failure}"
         if partial.exists():
             failed = partial.replace(folder / f"{name}.failed.ipynb")
             error += f" (kept: {shown(failed, project)}"

@@ -163,3 +163,10 @@ def test_shipped_file_fits_its_notebook(file):
     assert "outputs" not in values, "the runner sets outputs"
     same = [name for name, value in values.items() if value == declared[name].default]
     assert not same, "a file holds only what differs from the notebook's defaults"
+
+
+@pytest.mark.parametrize("text", ["0x_", "2026-13-45", "!!float x", "!!timestamp x", "[" * 3000, "9" * 5000])
+def test_what_yaml_s_own_constructors_refuse_names_the_file(tmp_path, text):
+    (tmp_path / "03_evaluation.yaml").write_text(f"seed: {text}\n")
+    with pytest.raises(ValueError, match=r"03_evaluation\.yaml: not valid YAML"):
+        parameters.read_parameter_file(tmp_path / "03_evaluation.yaml")
