@@ -35,6 +35,8 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{folder}: another run is at work here; wait, or give another --outputs") from None
+        except OSError as error:
+            raise ValueError(f"{folder}: can't be locked ({error.strerror}); give another --outputs") from None
         yield
     finally:
         os.close(descriptor)
@@ -109,10 +111,12 @@ def one_line(text: str) -> str:
 
 
 def code_cells(notebook: Path) -> list:
-    """Return the code cells of a partial copy, none where it was never written."""
-    if not notebook.exists():
+    """Return the code cells of a partial copy, none where it was never written or can't be read."""
+    try:
+        cells = nbformat.read(notebook, as_version=4).cells
+    except (OSError, ValueError):  # cut short by a full disk
         return []
-    return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    return [cell for cell in cells if cell.cell_type == "code"]
 
 
 def was_started(notebook: Path) -> bool:

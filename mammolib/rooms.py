@@ -32,7 +32,10 @@ def project_root() -> Path:
 
 def resolve(path: str | Path) -> Path:
     """Return an absolute path; relative ones start at the project's folder, in papermill and JupyterLab alike."""
-    return project_root() / Path(path).expanduser()
+    try:
+        return project_root() / Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 @contextmanager
