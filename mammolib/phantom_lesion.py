@@ -4,7 +4,8 @@ The signs stand where the study's Grad-CAM looked: tubule forming in the surroun
 margin (0.7-1.3 radii), scirrhous as a distortion without a place of its own. That it is nodules and ducts, lobes and
 spicules is our drawing of those words. Every class has uneven tissue from 0.7 to 3 radii, into which its sign is woven
 where it has one; each ring around the lesion then gets one set of values whatever the class, so that brightness,
-contrast and histogram are the same. How the values are arranged is the class, and nothing else is.
+contrast and histogram are the same. How the values are arranged is the class, and nothing else is; but a sign is finer
+than the tissue it is woven into, so texture that looks at no shape tells the class as well.
 """
 
 import numpy as np
