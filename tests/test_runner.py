@@ -206,6 +206,23 @@ def test_a_second_run_in_a_folder_is_refused_and_a_dead_ones_lock_is_gone(projec
         pass
 
 
+def test_a_full_disk_is_a_failure_in_one_line(project, capfd, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(execution, "tidy", full)
+    assert run(project, end="01_first") == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: 01_first, ")
+    assert "No space left on device" in line
+    assert left(project) == {"01_first.failed.ipynb"}
+
+
+def test_an_outputs_folder_that_no_home_has_is_named(project, capfd):
+    assert run(project, outputs="~nobody-of-that-name/x") == 2
+    assert "~nobody-of-that-name/x: " in capfd.readouterr().err
+
+
 def test_to_stops_there_and_removes_what_would_be_of_another_run(project, capfd):
     (project / "outputs/tiny").mkdir(parents=True)
     (project / "outputs/tiny/02_second.json").write_text("{}")
