@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from mammolib import rooms, runner
+INTERRUPTED = "interrupted; nothing half-written was left under a final name"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,20 +28,31 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return 0, 1 (a notebook failed), 2 (bad input) or 130 (interrupted)."""
     chosen = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that no kernel or partial file stays
-    project = rooms.project_root()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # unwinds, so that no kernel or partial file stays
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup lets a hang-up be ignored
+            signal.signal(number, stop)
     try:
+        from mammolib import rooms, runner  # here, so that Ctrl-C while they are read is answered as later
+
+        project = rooms.project_root()
         if chosen.command == "run":
             return runner.run(project, chosen.profile, chosen.start, chosen.overrides, chosen.outputs, chosen.end)
         return print_report(chosen.profile, chosen.outputs)
     except KeyboardInterrupt:
-        print("interrupted; nothing half-written was left under a final name", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
+
+
+def stop(number: int, _) -> None:
+    """Leave by the way of an exception, with the exit status that shells give a signal."""
+    if number == signal.SIGTERM:  # after a hang-up there is no terminal to write to
+        print(INTERRUPTED, file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def print_report(profile: str, outputs: str | None) -> int:
     """Print the result table, line by line."""
-    from mammolib import report
+    from mammolib import report, rooms, runner
 
     folder = rooms.resolve(outputs or f"outputs/{profile}")
     path = folder / f"{report.NOTEBOOK}.json"

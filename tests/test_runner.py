@@ -257,7 +257,7 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(project, capfd, monkeyp
     assert "trying once more" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_an_interrupted_run_leaves_nothing_under_a_final_name_and_no_kernel(project, sent, status):
     command = [sys.executable, "-m", "mammolib", "run", "tiny", "-p", "02_second.mode=wait", "--outputs", "elsewhere"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -270,6 +270,7 @@ def test_an_interrupted_run_leaves_nothing_under_a_final_name_and_no_kernel(proj
     begun = time.monotonic()
     _, errors = process.communicate(timeout=30)
     assert process.returncode == status, errors
+    assert errors.startswith("interrupted; nothing half-written") == (sent != signal.SIGHUP)
     assert time.monotonic() - begun < 20
     with pytest.raises(ProcessLookupError):
         os.kill(int(line.split()[-1]), 0)  # asks whether the kernel lives
