@@ -8,11 +8,18 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 PROGRESS_LINES = 5
 
 
-def end_with_parent() -> None:
-    """Let a worker end when its parent is killed; it would wait for work for ever."""
+def start_worker() -> None:
+    """Keep a worker to one thread of linear algebra, and let it end when its parent is killed.
+
+    One process a core, each with a thread a core, waits more than it works: the phantoms took twice as long. An orphan
+    would wait for work for ever.
+    """
+    threadpool_limits(1)
     parent = os.getppid()
 
     def watch() -> None:
@@ -44,7 +51,7 @@ def in_parallel(function: Callable, rows: Iterable[Sequence], noun: str, workers
     if not rows:
         return
     every = -(-len(rows) // PROGRESS_LINES)
-    pool = ProcessPoolExecutor(workers or os.cpu_count(), initializer=end_with_parent) if workers != 1 else None
+    pool = ProcessPoolExecutor(workers or os.cpu_count(), initializer=start_worker) if workers != 1 else None
     try:
         results = (partial(pool.map, chunksize=4) if pool else map)(function, *zip(*rows, strict=True))
         for done, result in enumerate(results, start=1):
