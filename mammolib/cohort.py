@@ -14,8 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from mammolib import terms
 from mammolib.parameters import require_choice
-from mammolib.private_files import COLUMNS as KEY_COLUMNS
-from mammolib.private_files import keyed, read_key, write_private
+from mammolib.private_files import KEY_COLUMNS, keyed, read_key, write_private
 from mammolib.tables import read_csv
 
 # The closed list: reason -> what the flow diagram says

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mammolib.rooms import writing
 
-COLUMNS = ["kind", "original", "pseudonym"]
+KEY_COLUMNS = ["kind", "original", "pseudonym"]
 
 
 def read_key(key: Path) -> dict[str, dict[str, str]]:
@@ -21,8 +21,8 @@ def read_key(key: Path) -> dict[str, dict[str, str]]:
         lines = list(csv.reader(key.read_text(encoding="utf-8").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{key}: not the pseudonyms' key ({type(error).__name__}); put back a copy") from None
-    if not lines or lines[0] != COLUMNS:
-        raise ValueError(f"{key}: line 1 is damaged; allowed: {','.join(COLUMNS)}; put back a copy")
+    if not lines or lines[0] != KEY_COLUMNS:
+        raise ValueError(f"{key}: line 1 is damaged; allowed: {','.join(KEY_COLUMNS)}; put back a copy")
     for number, line in enumerate(lines[1:], start=2):
         if len(line) != 3 or line[0] not in known or not re.fullmatch(f"{line[0][0].upper()}[0-9]{{4,}}", line[2]):
             raise ValueError(f"{key}: line {number} is damaged; allowed: kind, original, pseudonym; put back a copy")
