@@ -88,7 +88,8 @@ def estimate(
     effective
         Number for Wilson's interval; default: `patients`.
     proportion
-        Whether the value is a share of images, so that Wilson's interval tells how narrow its own can be.
+        Whether the value is a share of images or a mean of such, so that Wilson's interval tells how narrow its own
+        can be.
 
     Returns
     -------
@@ -228,7 +229,7 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
     for name in [name for name in whole if not name.startswith("class_")]:
         effective = min(smallest) if name == "macro_auc" else patients
         limits = LIMITS.get(name, (1 - 2 / len(classes) if name == MEAN_OVR else 0.0, 1.0))
-        share = name in ("accuracy", MEAN_OVR)
+        share = name in ("accuracy", "balanced_accuracy", MEAN_OVR)
         results[name] = estimate(whole[name], drawn[name], len(table), patients, limits, effective, share)
     results["one_vs_rest"] = {}
     for c, label in enumerate(classes):

@@ -3,19 +3,18 @@
 params/claims.csv holds a row a claim: the metric (a dotted path into a notebook's results), the rule, the published
 value with its n, and the margin. Nothing here is ever called reproduced.
 
-Rules: `difference` = published number against ours, both with their errors, against the margin; `above` = our
-estimate against the value and the contrast beside it, with the other classes' maps, against 0; `shown` = ours is
-printed and can't be judged, for the row's reason.
+Rules: `difference` = published number against ours, both with their errors, against the margin; `above` = a map's
+enrichment against the value, with what makes it speak of the class (see `_above`); `shown` = ours is printed and can't
+be judged, for the row's reason.
 """
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from mammolib.bootstrap import wilson
 from mammolib.names import class_name
 from mammolib.parameters import require_choice
+from mammolib.published_share import difference_of_shares, verdict_of_difference
 from mammolib.rooms import COHORT_KINDS
 from mammolib.tables import read_csv
 
@@ -33,6 +32,7 @@ COLUMNS += ["reason", "source"]
 RULES = ["difference", "above", "shown"]
 RANKS = {"lowest": 0.0, "middle": 0.5, "highest": 1.0}
 CALIBRATED = ("accuracy", "mean_one_vs_rest_accuracy")  # what setting the phantoms' difficulty sets
+CALIBRATION_TOLERANCE = 0.03  # how near to the published accuracy the mean over development seeds was asked to be
 
 
 def read_claims(path: str | Path) -> pd.DataFrame:
@@ -97,51 +97,6 @@ def shown(leaf: object, name: str = "") -> str:
     return f"{text} ({class_name(name)})" if name else text
 
 
-def difference_of_shares(
-    ours: tuple[float, float, float], published: float, effective_n: float
-) -> tuple[float, float, float]:
-    """Ours minus published with a 95 % interval from both sides' intervals.
-
-    The published side has Wilson's interval. The two are joined as Newcombe does (1998, Statist. Med. 17:873).
-    """
-    value, low, high = ours
-    other_low, other_high = wilson(published, effective_n)
-    gap = value - published
-    return (
-        gap,
-        gap - float(np.hypot(value - low, other_high - published)),
-        gap + float(np.hypot(high - value, published - other_low)),
-    )
-
-
-def verdict_of_difference(difference: tuple[float, float, float], margin: float) -> tuple[str, str]:
-    """Compatible: the interval lies within the margin. Incompatible: it lies beyond. Else inconclusive."""
-    gap, low, high = difference
-    why = f"difference {gap:+.2f} [{low:+.2f}, {high:+.2f}], margin {margin:g}"
-    if -margin <= low and high <= margin:
-        return "compatible", why
-    return ("incompatible" if low > margin or high < -margin else "inconclusive"), why
-
-
-def half_width(published: float, effective_n: float, patients: float) -> float:
-    """Half of the interval of a difference, were ours equal to the published share and of so many patients."""
-    _, low, high = difference_of_shares((published, *wilson(published, patients)), published, effective_n)
-    return (high - low) / 2
-
-
-def what_size_allows(claims: pd.DataFrame, patients: int = 400) -> str:
-    """How wide the accuracy's difference is at the paper's size and with `patients` independent patients."""
-    lines = []
-    for row in claims[(claims["metric"] == "accuracy") & (claims["rule"] == "difference")].itertuples():
-        same, larger = (half_width(row.value, row.effective_n, n) for n in (row.effective_n, patients))
-        lines += [f"half-width of the difference: {same:.3f} at the paper's {row.n:.0f} images, two views a patient,"]
-        lines += [
-            f"{larger:.3f} with {patients} independent patients; margin {row.margin:g}. At the paper's size hardly"
-        ]
-        lines += [f"any answer but inconclusive can come out; about {patients} independent patients are needed."]
-    return "\n".join(lines)
-
-
 def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, str, str]:
     """Ours as text, the verdict of `VERDICTS` and its reason, for one row of the claims file.
 
@@ -167,7 +122,7 @@ def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, st
     at = f"at {results['layer']}: " if "layer" in results else ""
     if "not resolvable" in _words(leaf):
         return text, "not resolvable", f"{at}the zone is thinner than a cell of the map"
-    beside = find(results, row.metric.rpartition(".")[0] + ".contrast")[0] if row.rule == "above" else None
+    beside = _beside(row.metric, results) if row.rule == "above" else None
     if cohort["kind"] == "synthetic":
         return (text, *_on_phantoms(row, numbers, beside, calibrated, at))
     require_choice("cohort kind", cohort["kind"], COHORT_KINDS)
@@ -181,26 +136,43 @@ def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, st
     return text, answer, at + why
 
 
-def _above(numbers: tuple[float, float, float], value: float, contrast: object) -> tuple[str, str]:
-    """Verdict on an estimate claimed to lie above a value, and above that of the other classes' maps (contrast > 0)."""
-    _, low, high = numbers
-    why = f"interval {low:.2f} to {high:.2f} against {value:g}; contrast with the other classes' maps "
-    if (beside := _numbers(contrast)) is None:
-        return "incompatible" if high < value else "inconclusive", why + (_words(contrast) or "missing")
-    _, least, most = beside
-    answer = "incompatible" if high < value or most < 0 else "inconclusive"
-    return "compatible" if low > value and least > 0 else answer, why + f"{least:+.2f} to {most:+.2f} against 0"
+def _beside(metric: str, results: dict) -> tuple[object, object]:
+    """What an enrichment is judged with: its contrast, and the AUC of the class whose map it is."""
+    path = metric.split(".")
+    return find(results, ".".join([*path[:-1], "contrast"]))[0], find(results, f"one_vs_rest.{path[1]}.auc")[0]
+
+
+def _above(numbers: tuple[float, float, float], value: float, beside: tuple[object, object]) -> tuple[str, str]:
+    """Verdict on a map's estimate claimed to lie above a value.
+
+    Compatible where it does, where it also lies above that of each other class's maps (contrast above 0), and where
+    the network tells the class at all (AUC above one half): the map of a class that it can't tell explains nothing.
+    """
+    contrast, auc = beside
+    bounds = {"enrichment": (numbers, value), "contrast": (_numbers(contrast), 0.0), "AUC": (_numbers(auc), 0.5)}
+    why = "; ".join(
+        f"{name} {found[1]:.2f} to {found[2]:.2f} against {limit:g}" if found else f"{name} unknown"
+        for name, (found, limit) in bounds.items()
+    )
+    if isinstance(contrast, dict) and "against" in contrast:
+        why += f" (contrast with the maps of {class_name(contrast['against'])}, the nearest)"
+    above = {name: bool(found and found[1] > limit) for name, (found, limit) in bounds.items()}
+    if not above["AUC"]:
+        return "inconclusive", "the network does not tell this class from the rest; " + why
+    below = [name for name, (found, limit) in bounds.items() if found and found[2] < limit]
+    return "compatible" if all(above.values()) else "incompatible" if below else "inconclusive", why
 
 
 def _as_set(row, numbers: tuple[float, float, float]) -> str:
-    """How well the difficulty was set: ours minus the target, and whether our interval leaves the target out."""
-    value, low, high = numbers
-    missed = "" if low <= row.value <= high else f"; calibration missed by {value - row.value:+.3f} here"
-    same = "" if row.metric == "accuracy" else "; the same information as the 3-class accuracy"
-    return f"set, not found: ours minus target {value - row.value:+.3f}{missed}{same}"
+    """How well the difficulty was set: ours minus the target, beside the tolerance of the mean over seeds."""
+    gap = numbers[0] - row.value
+    if row.metric != "accuracy":
+        return f"set, not found: ours minus target {gap:+.3f}; the same information as the 3-class accuracy"
+    lies, asked = "within" if abs(gap) <= CALIBRATION_TOLERANCE else "this one seed lies beyond", CALIBRATION_TOLERANCE
+    return f"set, not found: ours minus target {gap:+.3f}, {lies} the {asked:g} asked of the seeds' mean"
 
 
-def _on_phantoms(row, numbers: tuple | None, contrast: object, calibrated: bool, at: str) -> tuple[str, str]:
+def _on_phantoms(row, numbers: tuple | None, beside: tuple | None, calibrated: bool, at: str) -> tuple[str, str]:
     """Verdicts that drawn images allow: their difficulty was set, their signs were drawn."""
     if row.rule == "difference" and calibrated and row.metric in CALIBRATED and numbers:
         return "set by calibration", _as_set(row, numbers)
@@ -211,7 +183,7 @@ def _on_phantoms(row, numbers: tuple | None, contrast: object, calibrated: bool,
     if row.rule == "shown" or numbers is None:
         return "method check", f"{at}the sign was drawn there; " + (row.reason or "the map gives no number")
     found = {"compatible": "the map finds it", "incompatible": "the map misses it", "inconclusive": "undecided"}
-    answer, why = _above(numbers, row.value, contrast)
+    answer, why = _above(numbers, row.value, beside)
     return "method check", f"{at}the sign was drawn there; {found[answer]}: {why}"
 
 

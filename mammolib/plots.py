@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 
@@ -13,13 +14,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 
 
 def notebook_style(jpeg: bool = False) -> None:
-    """Set the look of every figure of a notebook: inline, about 90 dpi, the same bytes for the same data.
+    """Set the look of a notebook's figures (inline, about 90 dpi, the same bytes for the same data) and tables.
 
     Parameters
     ----------
     jpeg
         Store inline figures as JPEG (quality 85): panels of mammograms get about 4 times smaller.
     """
+    pd.set_option("display.max_colwidth", None)  # a reason or a note is read to its end
     palette = seaborn.color_palette(COLOURS)
     seaborn.set_theme(context="notebook", style="ticks", palette=palette, font_scale=0.85)
     mpl.rcParams.update(

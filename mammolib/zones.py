@@ -17,8 +17,6 @@ from mammolib.names import class_name
 
 ZONES = ("core", "margin", "surroundings", "remote", "outside")
 EDGES = (0.7, 1.3, 3.0)  # radii
-# How thick a zone is, in radii: the core is measured across, the two beyond the lesion have no outer end of their own.
-THICKNESS = {"core": 1.4, "margin": 0.6, "surroundings": 1.7, "remote": np.inf, "outside": np.inf}
 PADDING = -1
 SUBSAMPLES = 3  # parts of a network pixel along each axis: circles are cut that much finer than pixels
 
@@ -156,20 +154,16 @@ def breasts_of(images: np.ndarray, background: str) -> np.ndarray:
     return images > 0 if background == "zero" else np.array([breast_mask(image) for image in images])
 
 
-def cells_inside(breasts: np.ndarray, cell: float, rows: int, columns: int) -> np.ndarray:
-    """Which cells of a layer have their centre in the breast: (n, rows, columns) bool."""
-    y, x = (
-        np.minimum(((np.arange(n) + 0.5) * cell).astype(int), m - 1)
-        for n, m in zip((rows, columns), breasts.shape[1:], strict=True)
-    )
-    return breasts[:, y][:, :, x]
-
-
 def within_breast(table: pd.DataFrame, column: str) -> pd.Series:
     """Each row's share of what its map has inside the breast; NaN for `outside`, and where a map has nothing there."""
     inside = table[column].where(table["zone"] != "outside")
     total = inside.groupby([table["image_id"], table["map_class"]]).transform("sum")
     return inside / total.where(total > 0)
+
+
+def lowest(found: Mapping) -> float:
+    """An estimate's lower limit, its value where it has no interval, infinity where there is no case."""
+    return next((found[key] for key in ("low", "value") if found[key] is not None), np.inf)
 
 
 def zone_summary(table: pd.DataFrame, classes: Sequence[str], resolvable: Mapping, draws: int, seed: int) -> dict:
@@ -188,7 +182,8 @@ def zone_summary(table: pd.DataFrame, classes: Sequence[str], resolvable: Mappin
         {class: {zone: {"energy", "area", "enrichment", "contrast"}}}, each an estimate. Energy and area are shares of
         the image, the five zones add up to 1. Enrichment is mean energy over mean area, both as shares of what lies
         within the breast: a map that is even there has 1 in every zone, however dark it is outside. Contrast is that
-        enrichment less its mean over the other classes' maps of the same images: 0 where all classes look alike.
+        enrichment less that of another class's maps of the same images, 0 where both look alike; of the other classes
+        the one (`against`) whose lower limit is smallest, so that above 0 means above 0 against each of them.
     """
     table = table.assign(**{f"{name}_within": within_breast(table, name) for name in ("energy", "area")})
     summary = {}
@@ -200,16 +195,22 @@ def zone_summary(table: pd.DataFrame, classes: Sequence[str], resolvable: Mappin
             energy, area = part["energy"].to_numpy(float), part["area"].to_numpy(float)
             patients, how = part["patient"].to_numpy(), {"draws": draws, "seed": seed}
             found = {key: mean_estimate(v, patients, **how) for key, v in (("energy", energy), ("area", area))}
-            ours, within = part["energy_within"].to_numpy(float), part["area_within"].to_numpy(float)
-            others = table[(table["zone"] == zone) & (table["map_class"] != name)]
-            others = part["image_id"].map(others.groupby("image_id")["energy_within"].mean()).to_numpy(float)
-            for key, values, lowest in (("enrichment", ours, 0.0), ("contrast", ours - others, -np.inf)):
-                ratio = mean_estimate(values, patients, **how, over=within, limits=(lowest, np.inf))
+            ours, how["over"] = part["energy_within"].to_numpy(float), part["area_within"].to_numpy(float)
+            found["enrichment"] = mean_estimate(ours, patients, **how, limits=(0.0, np.inf))
+            of_zone = table[table["zone"] == zone].pivot(index="image_id", columns="map_class", values="energy_within")
+            of_zone = of_zone.reindex(columns=classes)
+            contrasts = [
+                mean_estimate(ours - of_zone[other].reindex(part["image_id"]).to_numpy(), patients, **how,
+                              limits=(-np.inf, np.inf)) | {"against": other}
+                for other in classes if other != name
+            ]  # fmt: skip
+            found["contrast"] = min(contrasts, key=lowest)
+            for key in ("enrichment", "contrast"):
+                ratio = found[key]
                 if zone == "outside":
                     ratio |= {"note": "not estimable: enrichment is within the breast"}
                 elif not resolvable[zone] and ratio["value"] is not None:
                     ratio |= {"value": None, "low": None, "high": None, "note": "not resolvable: thinner than a cell"}
-                found[key] = ratio
             summary[name][zone] = found
     return summary
 
@@ -219,61 +220,15 @@ def zone_text(summary: Mapping) -> pd.DataFrame:
     rows = []
     for name, zones in summary.items():
         for zone, found in zones.items():
-            row = {key: shown(part) for key, part in found.items()}
+            row = {key: shown(part, part.get("against", "")) for key, part in found.items()}
             n = {key: found["energy"][key] for key in ("n", "patients")}
             rows.append({"class": class_name(name), "zone": zone} | row | n)
     return pd.DataFrame(rows).set_index(["class", "zone"])
 
 
-def in_mm(length: float) -> str:
-    """A length in mm as text, `5.8 mm`, or that it is unknown: cohorts without pixel spacing have none."""
-    return f"{length:.1f} mm" if np.isfinite(length) else "unknown mm"
-
-
-def below(found: Mapping, limit: float, says: str) -> dict:
+def below(found: Mapping, limit: float) -> dict:
     """A check whose estimate has to lie below a limit: passed where all of its interval does, failed where none."""
     value, low, high = (found[key] for key in ("value", "low", "high"))
     known = None not in (value, low, high, limit)
     verdict = ("passed" if high < limit else "failed" if low >= limit else "undecided") if known else "not estimable"
-    return {"says": says} | dict(found) | {"limit": limit, "verdict": verdict}
-
-
-def network_scale(images: pd.DataFrame, height: int, width: int) -> np.ndarray:
-    """Source pixels in one network pixel, (n,) float: along the side that fills the frame, the coarser if both do."""
-    return np.maximum(images["crop_height"] / height, images["crop_width"] / width).to_numpy()
-
-
-def cell_table(layers: pd.DataFrame, radius: float, mm: float) -> pd.DataFrame:
-    """What each layer can show; `radius` in network pixels.
-
-    Columns `layer, rows, columns, cell_mm, receptive_field_mm, margin_mm, cells fine enough for`.
-    """
-    thin = [zone for zone, thickness in THICKNESS.items() if np.isfinite(thickness)]
-    seen = [resolvable_zones(cell, radius) for cell in layers["cell"]]
-    named = [", ".join(zone for zone in thin if found[zone]) or "none" for found in seen]
-    sizes = {"cell_mm": layers["cell"] * mm, "receptive_field_mm": layers["field"] * mm}
-    sizes |= {"margin_mm": THICKNESS["margin"] * radius * mm, "cells fine enough for": named}
-    return layers[["layer", "rows", "columns"]].assign(**sizes).set_index("layer")
-
-
-def resolvable_zones(cell: float, radius: float) -> dict[str, bool]:
-    """Which zones of a lesion of `radius` are at least as thick as a cell (both in network pixels)."""
-    return {zone: bool(cell <= thickness * radius) for zone, thickness in THICKNESS.items()}
-
-
-def choose_layer(layers: pd.DataFrame, radius: float) -> str:
-    """The deepest layer whose cell resolves the thinnest zone, else the finest there is.
-
-    Deep layers carry the class, shallow ones the place: the deepest that can show the zones is the best of both.
-
-    Parameters
-    ----------
-    layers : DataFrame
-        `layer, cell` in the network's order, as `mammolib.explain.last_of_each_grid` gives it.
-    radius : float
-        Of the median lesion, in network pixels; NaN without lesions gives the deepest layer.
-    """
-    if np.isnan(radius):
-        return layers["layer"].iloc[-1]
-    fine = layers[layers["cell"] <= min(THICKNESS.values()) * radius]
-    return fine["layer"].iloc[-1] if len(fine) else layers.loc[layers["cell"].idxmin(), "layer"]
+    return dict(found) | {"limit": limit, "verdict": verdict}

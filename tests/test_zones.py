@@ -4,15 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mammolib.resolution import cells_inside, choose_layer, network_scale, resolvable_zones
 from mammolib.zones import (
     ZONES,
     breasts_of,
-    cells_inside,
-    choose_layer,
     lesion_distance,
-    network_scale,
     outside_shares,
-    resolvable_zones,
     zone_grid,
     zone_shares,
     zone_summary,
@@ -132,6 +129,18 @@ def test_a_summary_takes_own_maps_of_own_images_and_no_empty_one():
     assert zones["a"]["margin"]["enrichment"]["value"] is None
     assert zones["a"]["margin"]["enrichment"]["note"].startswith("not resolvable")
     assert zones["b"]["core"]["energy"]["value"] is None, "no annotated image of b"
+
+
+def test_contrast_is_against_the_class_whose_maps_are_nearest():
+    """Above 0 on average is not enough: class a's map is c's, and only b's differs."""
+    images = pd.DataFrame({"image_id": list("123"), "patient": list("pqr"), "label": list("abc"), **WHOLE})
+    maps = np.ones((3, 3, 12, 12))
+    maps[:, [0, 2], 4:8, 4:8] = 9
+    lesions = pd.DataFrame({"image_id": list("123"), "x": 24.0, "y": 24.0, "radius": 7.0})
+    table = zone_table(maps, 4.0, images, lesions, np.ones((3, 48, 48), bool), list("abc"), "pad")
+    core = zone_summary(table, list("abc"), EVERYWHERE, draws=100, seed=0)["a"]["core"]
+    assert core["enrichment"]["value"] > 2
+    assert (core["contrast"]["value"], core["contrast"]["against"]) == (0, "c")
 
 
 def test_a_map_even_inside_the_breast_is_enriched_nowhere():
