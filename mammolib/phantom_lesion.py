@@ -11,6 +11,8 @@ than the tissue it is woven into, so texture that looks at no shape tells the cl
 import numpy as np
 from scipy import ndimage
 
+from mammolib.parameters import require_choice
+
 SIGN_SD = 0.25  # presentation units at the margin of the lesion, at conspicuity 1
 UNEVEN_MM = (12.0, 30.0)  # wavelengths of the uneven tissue: coarser than any structure of a sign
 SIGN_OVER_UNEVEN = 1.2  # standard deviation of the sign over that of the tissue it is woven into
@@ -165,7 +167,10 @@ def draw_sign(
     background: np.ndarray,
     breast: np.ndarray,
 ) -> np.ndarray:
-    """Draw the sign of a class at conspicuity 1.
+    """Draw the sign of a class at conspicuity 1, woven into uneven tissue; that tissue alone where `sign` is None.
+
+    The tissue is drawn first, so that it is the same whatever the sign: drawn with and without it, the difference
+    between the two is the sign.
 
     Returns
     -------
@@ -178,11 +183,8 @@ def draw_sign(
     ValueError
         Unknown sign.
     """
-    full = np.zeros(breast.shape, np.float32)
-    if sign is None:
-        return full
-    if sign not in SIGNS:
-        raise ValueError(f"sign is {sign!r}; allowed: {', '.join(SIGNS)} or None")
+    if sign is not None:
+        require_choice("sign", sign, SIGNS)
     cx, cy, radius = lesion
     spacing, reach = x[0, 1] - x[0, 0], REACH[1] * radius
     rows = slice(max(0, int((cy - reach) / spacing)), int((cy + reach) / spacing) + 2)
@@ -191,16 +193,18 @@ def draw_sign(
     tissue = np.where(inside, background[rows, columns], np.nan)
     d, _ = polar(lesion, x, y)
     inside = inside & (d >= REACH[0]) & (d <= REACH[1])
-    structure = SIGNS[sign](rng, lesion, x, y, tissue)[inside]
-    uneven = plane_waves(rng, lesion, UNEVEN_MM, 24, x, y)[inside]
+    mixed = plane_waves(rng, lesion, UNEVEN_MM, 24, x, y)[inside]
     d = d[inside]
     ring = np.rint(d * radius / spacing).astype(int)
-    low, high = ZONE[sign]
-    in_zone = np.clip((d - low) / 0.2, 0, 1) * np.clip((high - d) / 0.2, 0, 1)  # soft: its border draws no circle
     of_ring = ring * spacing / radius
     share = bright_share(of_ring)
-    mixed = SIGN_OVER_UNEVEN * in_zone * equal_rings(structure, ring, share) + uneven
+    if sign is not None:
+        low, high = ZONE[sign]
+        in_zone = np.clip((d - low) / 0.2, 0, 1) * np.clip((high - d) / 0.2, 0, 1)  # soft: its border draws no circle
+        structure = SIGNS[sign](rng, lesion, x, y, tissue)[inside]
+        mixed = mixed + SIGN_OVER_UNEVEN * in_zone * equal_rings(structure, ring, share)
     part = np.zeros(inside.shape)
     part[inside] = SIGN_SD * strength(of_ring) * equal_rings(mixed, ring, share)
+    full = np.zeros(breast.shape, np.float32)
     full[rows, columns] = part
     return full

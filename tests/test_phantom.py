@@ -72,7 +72,7 @@ def test_background_and_mass_do_not_know_the_class():
 
 @pytest.mark.parametrize("patient", range(4))
 def test_every_ring_holds_the_same_values_in_every_class(patient):
-    drawn = [parts_of(patient, sign) for sign in SIGNS]
+    drawn = [parts_of(patient, sign) for sign in (*SIGNS, None)]
     y, x = pixel_grid(SPACING)
     d, _ = polar(drawn[0]["lesion"], x, y)
     ring = np.rint(d * drawn[0]["lesion"][2] / SPACING).astype(int)
@@ -84,6 +84,17 @@ def test_every_ring_holds_the_same_values_in_every_class(patient):
     beyond = (d < REACH[0]) | (d > REACH[1]) | ~drawn[0]["breast"]
     assert all(parts["sign"].any() for parts in drawn)
     assert not any(parts["sign"][beyond].any() for parts in drawn)
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_what_the_sign_adds_to_the_tissue_lies_in_the_zone_of_the_class(sign):
+    with_sign, without = parts_of(7, sign), parts_of(7, None)
+    y, x = pixel_grid(SPACING)
+    d, _ = polar(with_sign["lesion"], x, y)
+    added, (low, high) = with_sign["sign"] - without["sign"], ZONE[sign]
+    border = 1 / (with_sign["lesion"][2] / SPACING)  # a ring is one pixel
+    assert (added[(d > low + 0.2) & (d < high - 0.2) & with_sign["breast"]] != 0).mean() > 0.9
+    assert not added[(d < low - border) | (d > high + border)].any()
 
 
 @pytest.mark.parametrize("sign", SIGNS)
@@ -129,7 +140,7 @@ def test_lesion_lies_in_the_breast_and_in_front_of_the_muscle():
 
 
 def test_unknown_sign_and_spacing_are_named():
-    with pytest.raises(ValueError, match=r"sign is 'lobular'; allowed: tubule_forming, solid, scirrhous"):
+    with pytest.raises(ValueError, match=r"sign: 'lobular' is unknown; allowed are tubule_forming, solid, scirrhous"):
         parts_of(0, "lobular")
     with pytest.raises(ValueError, match=r"pixel_spacing_mm is 5; allowed: 0\.05 to 2 mm"):
         parts_of(0, spacing=5)
