@@ -48,18 +48,18 @@ def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
     texts = {name: str(p[name]) for name in ("head", "optimizer", "epochs", "batch_size", "fill", "dtype_policy")}
     texts |= {name: f"{p[name]:g}" for name in ("width", "dropout", "rotation")}
     texts |= {name: f"{p[name]:.0%}" for name in ("shift", "brightness")}
+    share = f"{p['validation_share']:.0%} by patient" if p["validation_share"] else "nobody"
+    normalised = {"dense256": "head"}.get(p["head"], "none")
     return texts | {
         "convolutions": "13",
-        "batch_normalization": "each block"
-        if p["batch_normalization"]
-        else {"dense256": "head"}.get(p["head"], "none"),
+        "batch_normalization": "each block" if p["batch_normalization"] else normalised,
         "weights": Path(p["weights"]).name if p["weights"] else f"random, {p['initializer']}",
         "image": f"{image_shape[0]} x {image_shape[1]}, grey",
         "input_scaling": scalings[p["input_scaling"]],
         "learning_rate": f"{p['learning_rate']:g}" + ("" if p["schedule"] == "constant" else f", {p['schedule']}"),
         "clip": "none" if p["clip"] == "none" else f"{p['clip_norm']:g}, {p['clip']} norm",
         "flips": flips[p["flip_vertical"], p["flip_horizontal"]],
-        "held_out": f"{p['folds']} folds by patient" if p["folds"] > 1 else f"{p['validation_share']:.0%} by patient",
+        "held_out": f"{p['folds']} folds by patient" if p["folds"] > 1 else share,
         "shuffle_labels": "shuffled" if p["shuffle_labels"] else "as diagnosed",
     }
 
