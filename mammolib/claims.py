@@ -16,7 +16,7 @@ from mammolib.names import class_name
 from mammolib.parameters import require_choice
 from mammolib.published_share import difference_of_shares, verdict_of_difference
 from mammolib.rooms import COHORT_KINDS
-from mammolib.tables import read_csv
+from mammolib.tables import read_csv, require_columns
 
 VERDICTS = [
     "compatible",
@@ -41,8 +41,7 @@ def read_claims(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such claims file")
     claims = read_csv(path)
-    if missing := [name for name in COLUMNS if name not in claims]:
-        raise ValueError(f"{path}: column(s) {', '.join(missing)} missing; needed are {', '.join(COLUMNS)}")
+    require_columns(claims, COLUMNS, path)
     text = ["claim", "notebook", "metric", "rule", "published", "classes", "reason", "source"]
     claims[text] = claims[text].astype(object).where(claims[text].notna(), "")
     for row in claims.itertuples():

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 from mammolib import terms
 from mammolib.parameters import require_choice
 from mammolib.private_files import KEY_COLUMNS, keyed, read_key, write_private
-from mammolib.tables import read_csv
+from mammolib.tables import read_csv, require_columns
 
 # The closed list: reason -> what the flow diagram says
 REASONS = {
@@ -49,9 +49,7 @@ PARTS = ("development", "test")
 def read_table(path: Path, required: Sequence[str], encoding: str = "utf-8-sig") -> pd.DataFrame:
     """Read a CSV as text, spaces round values removed; ValueError names file and column where it doesn't fit."""
     table = read_csv(path, encoding, dtype=str, keep_default_na=False)
-    missing = [column for column in required if column not in table]
-    if missing:
-        raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    require_columns(table, required, path)
     return table.apply(lambda column: column.str.strip())
 
 

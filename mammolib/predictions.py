@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mammolib.parameters import require_choice
-from mammolib.tables import read_csv
+from mammolib.tables import read_csv, require_columns
 
 FIXED = ["image_id", "patient", "split", "fold", "label"]
 SPLITS = ["test", "out_of_fold"]
@@ -51,8 +51,7 @@ def read_predictions(path: str | Path, classes: list[str]) -> pd.DataFrame:
 def check_predictions(table: pd.DataFrame, classes: list[str], where: str = "predictions") -> None:
     """Raise ValueError, naming `where`, when the table can't be evaluated."""
     wanted = [*FIXED, *(f"p_{name}" for name in classes)]
-    if missing := [column for column in wanted if column not in table]:
-        raise ValueError(f"{where}: column(s) {', '.join(missing)} missing; needed are {', '.join(wanted)}")
+    require_columns(table, wanted, where)
     if unknown := [column for column in table if column.startswith("p_") and column not in wanted]:
         raise ValueError(f"{where}: column {unknown[0]} belongs to no class; the classes are {', '.join(classes)}")
     if table.empty:

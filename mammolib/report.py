@@ -9,7 +9,7 @@ import pandas as pd
 from mammolib.bootstrap import wilson
 from mammolib.claims import find, read_claims, shown
 from mammolib.names import class_name
-from mammolib.rooms import caution, project_root, read_result, resolve, writing
+from mammolib.rooms import caution, project_root, read_result, resolve, short, writing
 
 NOTEBOOK = "03_evaluation"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -142,9 +142,7 @@ def _files(outputs: Path) -> list[str]:
     """Finished notebooks and the tables of 03, as short as they can be written from the project's folder."""
     files = [path for path in sorted(outputs.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
     files += [path for path in [outputs / NOTEBOOK / name for name in ("result_table.csv", "predictions.csv")]]
-    root = project_root()
-    existing = [path.resolve() for path in files if path.is_file()]
-    return [f"  {path.relative_to(root) if path.is_relative_to(root) else path}" for path in existing]
+    return [f"  {short(path.resolve())}" for path in files if path.is_file()]
 
 
 def readme_table(project: Path, committed: bool = False) -> str:

@@ -38,6 +38,11 @@ def resolve(path: str | Path) -> Path:
         raise ValueError(f"{path}: {error}") from None
 
 
+def short(path: Path) -> Path:
+    """Return a path as a reader in the project's folder would type it."""
+    return path.relative_to(project_root()) if path.is_relative_to(project_root()) else path
+
+
 @contextmanager
 def writing(path: str | Path) -> Iterator[Path]:
     """Yield a partial path beside `path` (same suffix), renamed over it at the end, removed when the block raises."""

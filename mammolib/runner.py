@@ -178,13 +178,8 @@ def run_planned(project: Path, profile: str, planned: dict[str, dict[str, Any]],
         print(f"[{number}/{last - first}] {name}: {time.monotonic() - clock:.0f} s{kept_out}", flush=True)
     print(f"{profile}: {time.monotonic() - begun:.0f} s. To read:")
     for name in names[first:last]:
-        print(f"  {shown(folder / f'{name}.ipynb', project)}")
+        print(f"  {rooms.short(folder / f'{name}.ipynb')}")
     return 0
-
-
-def shown(path: Path, project: Path) -> Path:
-    """Return a path as a reader in the project's folder would type it."""
-    return path.relative_to(project) if path.is_relative_to(project) else path
 
 
 def remove_stale(folder: Path, name: str) -> None:
@@ -217,7 +212,7 @@ def run_notebook(project: Path, profile: str, name: str, values: dict[str, Any],
         error = f"{name}, {execution.describe_stop(partial)}: {failure}"
         if partial.exists():
             failed = partial.replace(folder / f"{name}.failed.ipynb")
-            error += f" (kept: {shown(failed, project)}"
+            error += f" (kept: {rooms.short(failed)}"
             if log.stat().st_size:
                 error += f" and {log.replace(folder / f'{name}.failed.log').name}"
             error += ")"

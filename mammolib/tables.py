@@ -1,6 +1,7 @@
 """Reading CSV files: what is wrong with one that people give is said in one line; ids stay text in our own."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -31,6 +32,12 @@ def read_csv(path: str | Path, encoding: str = "utf-8-sig", **options) -> pd.Dat
     except (LookupError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not read as CSV with encoding {encoding!r} ({reason})") from None
+
+
+def require_columns(table: pd.DataFrame, needed: Sequence[str], where: str | Path) -> None:
+    """Raise a ValueError that names the file (`where`), the columns it lacks and those it has."""
+    if missing := [name for name in needed if name not in table]:
+        raise ValueError(f"{where}: no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
 
 
 def read_by_image(path: str | Path) -> pd.DataFrame:

@@ -156,7 +156,7 @@ def test_a_file_that_is_no_csv_is_named_in_one_line(tmp_path, content):
 def test_bad_columns_and_other_cohorts_are_named(table, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such predictions file"):
         read_predictions(tmp_path / "none.csv", ["x", "y"])
-    with pytest.raises(ValueError, match="p_z missing"):
+    with pytest.raises(ValueError, match="no column p_z"):
         check_predictions(table, ["x", "y", "z"])
     with pytest.raises(ValueError, match="p_y belongs to no class"):
         check_predictions(table.assign(p_x=1.0), ["x"])
