@@ -57,7 +57,8 @@ class Augmentation(keras.layers.Layer):
         Values are multiplied by 1 - brightness to 1 + brightness (not added to, as Keras' RandomBrightness does) and
         clipped at 1.
     fill
-        Beyond the edge: ``constant`` 0, the background, or ``reflect`` (d c b a | a b c d | d c b a).
+        Beyond the edge: ``reflect`` (d c b a | a b c d | d c b a), or ``constant`` 0, the background, which puts a
+        black wedge between chest wall and frame that no mammogram has.
     seed
         Of the layer's own generator; `mammolib.training` resets its state at each epoch.
     """
@@ -69,7 +70,7 @@ class Augmentation(keras.layers.Layer):
         flip_vertical: bool = True,
         flip_horizontal: bool = True,
         brightness: float = 0.1,
-        fill: str = "constant",
+        fill: str = "reflect",
         seed: int = 0,
         **kwargs,
     ) -> None:

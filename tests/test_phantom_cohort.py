@@ -179,6 +179,10 @@ def test_as_shipped_brightness_and_contrast_tell_nothing(features, kind):
     assert accuracy(features["shipped"][kind]) < CHANCE + 0.05
 
 
+def test_as_shipped_texture_tells_the_class_as_the_readme_says(features):
+    assert accuracy(features["shipped"]["texture"]) > 0.9
+
+
 def test_as_shipped_nothing_is_left_when_the_sign_is_blanked(features):
     assert accuracy(features["shipped"]["sign blanked"]) < CHANCE + 3 * STANDARD_ERROR
 
