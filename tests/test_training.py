@@ -170,6 +170,11 @@ def test_bfloat16_trains_with_float32_output():
     assert keras.backend.standardize_dtype(network.output.dtype) == "float32"
 
 
+def test_a_negative_number_of_threads_is_named():
+    with pytest.raises(ValueError, match=r"operation_threads: -1; allowed is 0 \(all cores\) or more"):
+        make_deterministic(0, -1)
+
+
 def test_standardised_input_has_mean_0_and_sd_1_in_the_breast_and_unit_is_left_alone():
     images = np.zeros((3, 4, 4), np.uint16)
     images[:, :2] = np.array([10000, 20000], np.uint16).repeat(4).reshape(2, 4)  # the lower half is background
