@@ -261,8 +261,9 @@ def accuracy_difference(first: pd.DataFrame, second: pd.DataFrame, classes: list
     check_predictions(first, classes, "first predictions")
     check_predictions(second, classes, "second predictions")
     keys = ["image_id", "patient", "label"]
+    as_many = len(second) == len(first)
     second = second.set_index("image_id").reindex(first["image_id"]).reset_index()
-    if len(second) != len(first) or not (first[keys].astype(object) == second[keys].astype(object)).all(axis=None):
+    if not as_many or not (first[keys].astype(object) == second[keys].astype(object)).all(axis=None):
         raise ValueError(
             "compare_with: the two predictions.csv hold other images, patients or labels; same ones are needed"
         )

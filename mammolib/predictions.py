@@ -67,6 +67,8 @@ def check_predictions(table: pd.DataFrame, classes: list[str], where: str = "pre
     for column, allowed in (("split", SPLITS), ("label", classes)):
         for value in table[column].unique():
             require_choice(f"{where}: {column}", value, allowed)
+    if table["split"].nunique() > 1:
+        raise ValueError(f"{where}: split has both test and out_of_fold; allowed is one of them in every row")
     probabilities = table[[f"p_{name}" for name in classes]]
     try:
         values = probabilities.to_numpy(float)
@@ -83,15 +85,14 @@ def check_predictions(table: pd.DataFrame, classes: list[str], where: str = "pre
 
 
 def same_cohort(predictions: pd.DataFrame, cohort: pd.DataFrame, where: str = "predictions") -> None:
-    """Raise ValueError when a predicted image is not in the cohort, or has another patient or label there."""
-    joined = predictions[["image_id", "patient", "label"]].merge(
-        cohort[["image_id", "patient", "label"]], on="image_id", how="left", suffixes=("", "_cohort")
-    )
-    same = (joined["patient"] == joined["patient_cohort"]) & (joined["label"] == joined["label_cohort"])
-    if not (same := same.fillna(False).astype(bool)).all():
+    """Raise ValueError when a predicted image is not in the cohort, or has another patient, label or part there."""
+    columns = ["image_id", "patient", "label", "split"]
+    known = pd.MultiIndex.from_frame(cohort[columns].astype(str))
+    ours = predictions[columns].astype(str).replace({"split": {"out_of_fold": "development"}})
+    if not (same := pd.MultiIndex.from_frame(ours).isin(known)).all():
         raise ValueError(
-            f"{where}: image {joined['image_id'][~same].iloc[0]} is not in cohort.csv with this patient and label; "
-            "these are predictions of another cohort"
+            f"{where}: image {predictions['image_id'][~same].iloc[0]} is not in cohort.csv with this patient, label "
+            "and part; these are predictions of another cohort"
         )
 
 

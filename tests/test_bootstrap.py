@@ -221,6 +221,8 @@ def test_difference_is_paired_and_never_certain():
     assert same["note"].startswith("all draws agree: Wilson's limit for no change in ")
     with pytest.raises(ValueError, match="other images"):
         bootstrap.accuracy_difference(first, second.iloc[:-1], CLASSES, 100, 0)
+    with pytest.raises(ValueError, match="other images"):
+        bootstrap.accuracy_difference(first.iloc[:-1], second, CLASSES, 100, 0)
 
 
 def test_too_few_draws_are_named():

@@ -160,9 +160,16 @@ def test_bad_columns_and_other_cohorts_are_named(table, tmp_path):
         check_predictions(table, ["x", "y", "z"])
     with pytest.raises(ValueError, match="p_y belongs to no class"):
         check_predictions(table.assign(p_x=1.0), ["x"])
-    same_cohort(table, table)
-    with pytest.raises(ValueError, match=r"image b1 .*another cohort"):
-        same_cohort(table, table.assign(label=["x", "x", "x"]))
+    with pytest.raises(ValueError, match="split has both test and out_of_fold"):
+        check_predictions(table.assign(split=["test", "test", "out_of_fold"]), ["x", "y"])
+    cohort = table[["image_id", "patient", "label", "split"]]
+    same_cohort(table, cohort)
+    same_cohort(table.assign(split="out_of_fold"), cohort.assign(split="development"))
+    for column, value in {"label": "x", "split": "development", "patient": "c", "image_id": "c1"}.items():
+        other = cohort.copy()
+        other.loc[2, column] = value
+        with pytest.raises(ValueError, match=r"image b1 .*another cohort"):
+            same_cohort(table, other)
 
 
 def test_each_image_is_predicted_by_models_that_did_not_see_it(tmp_path, monkeypatch):
