@@ -260,6 +260,9 @@ def input_key(path: Path, outputs: Path) -> str:
 def open_room(name: str, namespace: dict[str, Any]) -> Room:
     """Open a notebook's room: check its parameters, make its folder, remove the JSON of the run before.
 
+    The JSON of every later notebook goes as well: a result of files that are about to change is no longer complete,
+    and in JupyterLab nothing else would say so.
+
     Parameters
     ----------
     name
@@ -283,5 +286,7 @@ def open_room(name: str, namespace: dict[str, Any]) -> Room:
     outputs = resolve(values["outputs"])
     room = Room(name, os.environ.get("MAMMOLIB_PROFILE") or outputs.name, outputs, values)
     room.folder.mkdir(parents=True, exist_ok=True)
-    (outputs / f"{name}.json").unlink(missing_ok=True)
+    for notebook in (project_root() / "notebooks").glob("*.ipynb"):
+        if notebook.stem >= name:
+            (outputs / f"{notebook.stem}.json").unlink(missing_ok=True)
     return room

@@ -103,6 +103,18 @@ def test_a_room_removes_the_stale_json_and_writes_what_the_contract_says(project
     assert set(facts) >= machine | {"started", "seconds", "inputs"}
 
 
+def test_a_notebook_that_runs_again_takes_the_results_of_later_ones_with_it(project):
+    curated()
+    for name in ("02_training", "03_evaluation"):
+        opened(name).finish({})
+    curated("outputs/other")
+    opened("02_training")
+    assert [path.name for path in (project / "outputs/smoke").glob("*.json")] == ["01_data_curation.json"]
+    with pytest.raises(FileNotFoundError, match="03_evaluation has not finished here"):
+        rooms.read_result(project / "outputs/smoke/03_evaluation.json")
+    assert (project / "outputs/other/01_data_curation.json").is_file(), "another folder is another run"
+
+
 def test_no_folder_user_or_host_of_the_machine_reaches_the_json(project, monkeypatch):
     import getpass
     import socket
