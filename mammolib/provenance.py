@@ -35,7 +35,7 @@ def collect(project: Path) -> dict:
         **git_state(project),
         "lock_sha256": lock_hash(project),
         "versions": versions(),
-        **keras_state(),
+        "backend": backend(),
         "threads": threads(),
         "device": device(),
         "peak_memory_mb": peak_memory_mb(),
@@ -75,12 +75,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def keras_state() -> dict:
-    """Return backend and dtype policy where Keras is loaded; both None in a notebook without networks."""
+def backend() -> str | None:
+    """Return Keras' backend, None where Keras is not loaded: in a notebook without networks."""
     keras = sys.modules.get("keras")
-    if keras is None:
-        return {"backend": None, "dtype_policy": None}
-    return {"backend": keras.backend.backend(), "dtype_policy": keras.config.dtype_policy().name}
+    return keras and keras.backend.backend()
 
 
 def threads() -> dict:

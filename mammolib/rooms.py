@@ -199,17 +199,19 @@ class Room:
                 "cohort is a hospital's; allowed: a folder that git ignores, such as outputs/hospital, or outside git"
             )
 
-    def finish(self, results: dict, cohort: dict[str, str] | None = None) -> Path:
+    def finish(self, results: dict, cohort: dict[str, str] | None = None, dtype_policy: str | None = None) -> Path:
         """Write the notebook's JSON (results, parameters, provenance) and return its path; the last call of a notebook.
 
-        01 passes `cohort`; ValueError where its kind is none of synthetic, public, hospital.
+        01 passes `cohort`; ValueError where its kind is none of synthetic, public, hospital. `dtype_policy` is that of
+        the networks: they are built with it layer by layer, so Keras' global policy does not tell.
         """
         cohort = cohort or self.cohort
         if cohort.get("kind") not in COHORT_KINDS or "name" not in cohort:
             raise ValueError(f"{self.name}: cohort {cohort!r}; a name and a kind of {', '.join(COHORT_KINDS)} are due")
         self.require_private(cohort)
         facts = provenance.collect(project_root())
-        facts |= {"started": self.started.isoformat(timespec="seconds"), "inputs": self.inputs}
+        facts |= {"dtype_policy": dtype_policy, "inputs": self.inputs}
+        facts |= {"started": self.started.isoformat(timespec="seconds")}
         facts |= {"files": folder_hashes(self.folder), "seconds": round(time.monotonic() - self.clock, 1)}
         content = {"notebook": self.name, "status": "complete", "profile": self.profile, "cohort": cohort}
         content |= {

@@ -237,6 +237,7 @@ def test_smoke_runs_every_notebook_clean(smoke):
             result = rooms.read_result(folder / f"{path.stem}.json")
             assert result["profile"] == "smoke"
             assert result["cohort"]["kind"] == "synthetic"
+            assert result["provenance"]["dtype_policy"] == ("float32" if path.stem >= "02" else None)
     assert {path.name for path in folder.glob("*.json")} >= {f"{path.stem}.json" for path in SOURCES[:5]}
     assert seconds < 180  # 90 s on two idle cores; the rest is for busy ones
 

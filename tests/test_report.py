@@ -186,6 +186,7 @@ assert not {{"tensorflow", "keras"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "03_evaluation.json").read_text())
     assert written["results"]["correct"] == 25
+    assert written["provenance"]["dtype_policy"] is None
     assert written["results"]["accuracy"]["n"] == 40
     assert written["results"]["paper"][0]["verdict"] == "inconclusive"
     again = tmp_path / "03_evaluation" / "predictions.csv"

@@ -103,6 +103,13 @@ def test_a_room_removes_the_stale_json_and_writes_what_the_contract_says(project
     assert set(facts) >= machine | {"started", "seconds", "inputs"}
 
 
+def test_provenance_has_the_precision_that_the_notebook_says(project):
+    path = curated().outputs / "02_training.json"
+    for said in ("mixed_bfloat16", None):
+        opened("02_training").finish({}, dtype_policy=said)
+        assert json.loads(path.read_text())["provenance"]["dtype_policy"] == said
+
+
 def test_a_notebook_that_runs_again_takes_the_results_of_later_ones_with_it(project):
     curated()
     for name in ("02_training", "03_evaluation"):
