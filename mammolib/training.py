@@ -58,13 +58,15 @@ def input_scaling(images: np.ndarray, kind: str, rows: np.ndarray) -> tuple[floa
 
 
 def predict(
-    network: keras.Model, images: np.ndarray, batch_size: int = 64, rows: np.ndarray | None = None
+    network: keras.Model, images: np.ndarray, batch_size: int | None = None, rows: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the (n, classes) float32 output of `network` for (n, height, width) uint16 images, or for `rows` of them.
 
-    A memory map is read a batch at a time.
+    A memory map is read a batch at a time; None takes 64 images of 224 x 224 pixels, and fewer of larger ones.
     """
     without_xla(network)
+    # the first block of the published width holds 64 float32 channels a pixel: over 8 GB for 64 images of 500 x 500
+    batch_size = batch_size or max(1, min(64, 64 * 224**2 // (images.shape[1] * images.shape[2])))
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
     parts = [
         np.asarray(network.predict_on_batch(to_network(images[rows[start : start + batch_size]])))

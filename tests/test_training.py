@@ -153,6 +153,20 @@ def test_predict_in_parts_equals_whole_and_output_is_probability():
     assert np.array_equal(predict(network, images, 4, rows), predict(network, images[rows], 4))
 
 
+def test_a_batch_of_larger_images_holds_no_more_pixels():
+    class Counting:
+        output_shape, seen = (None, 2), ()
+
+        def predict_on_batch(self, batch):
+            self.seen = (*self.seen, len(batch))
+            return np.zeros((len(batch), 2), np.float32)
+
+    for side, sizes in ((112, (64, 6)), (224, (64, 6)), (500, (12,) * 5 + (10,)), (2000, (1,) * 70)):
+        network = Counting()
+        assert len(predict(network, np.broadcast_to(np.uint16(0), (70, side, side)))) == 70
+        assert network.seen == sizes
+
+
 def test_dtype_policy_auto_and_unknown():
     assert resolve_dtype_policy("float32") == "float32"
     assert resolve_dtype_policy("auto") in ("float32", "mixed_bfloat16")
