@@ -13,6 +13,11 @@ from threadpoolctl import threadpool_limits
 PROGRESS_LINES = 5
 
 
+def usable_cores() -> int:
+    """Return the cores this process may use: SLURM, taskset and containers give it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def start_worker() -> None:
     """Keep a worker to one thread of linear algebra, and let it end when its parent is killed.
 
@@ -40,7 +45,7 @@ def in_parallel(function: Callable, rows: Iterable[Sequence], noun: str, workers
     noun
         What a row is, in the printed lines ("120 of 600 files, 23 a second").
     workers
-        Processes; 0 takes every core, 1 works in this process.
+        Processes, never more than rows; 0 takes every usable core, 1 works in this process.
 
     Raises
     ------
@@ -51,7 +56,8 @@ def in_parallel(function: Callable, rows: Iterable[Sequence], noun: str, workers
     if not rows:
         return
     every = -(-len(rows) // PROGRESS_LINES)
-    pool = ProcessPoolExecutor(workers or os.cpu_count(), initializer=start_worker) if workers != 1 else None
+    workers = min(workers or usable_cores(), len(rows))
+    pool = ProcessPoolExecutor(workers, initializer=start_worker) if workers > 1 else None
     try:
         results = (partial(pool.map, chunksize=4) if pool else map)(function, *zip(*rows, strict=True))
         for done, result in enumerate(results, start=1):

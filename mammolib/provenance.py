@@ -8,6 +8,8 @@ from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 
+from mammolib.parallel import usable_cores
+
 PACKAGES = [
     "keras",
     "tensorflow",
@@ -83,8 +85,7 @@ def backend() -> str | None:
 
 def threads() -> dict:
     """Return what bit-equal repetition hangs on: the cores in use, and limits set by environment or TensorFlow."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = {"cores": usable, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
+    found = {"cores": usable_cores(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
     if "tensorflow" in sys.modules:
         found["intra_op"] = sys.modules["tensorflow"].config.threading.get_intra_op_parallelism_threads()
     return found

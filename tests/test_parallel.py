@@ -1,6 +1,7 @@
 """Work spread over processes: order, progress, errors."""
 
 import operator
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mammolib import parallel
 from mammolib.parallel import in_parallel
 
 
@@ -24,6 +26,26 @@ def test_nothing_to_do_and_an_error_that_is_not_swallowed(workers):
     assert list(in_parallel(operator.sub, [], "files", workers)) == []
     with pytest.raises(ZeroDivisionError):
         list(in_parallel(operator.floordiv, [(4, 2), (1, 0), (9, 3)], "files", workers))
+
+
+@pytest.mark.parametrize(("workers", "rows", "started"), [(0, 9, 3), (0, 2, 2), (40, 4, 4), (2, 9, 2)])
+def test_no_more_workers_than_usable_cores_or_rows(monkeypatch, workers, rows, started):
+    class Pool:
+        def __init__(self, count, initializer):
+            asked.append(count)
+
+        def map(self, function, *columns, chunksize):
+            return map(function, *columns)
+
+        def shutdown(self, cancel_futures):
+            pass
+
+    asked = []
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5, 6}, raising=False)
+    assert list(in_parallel(abs, [(k,) for k in range(rows)], "files", workers)) == list(range(rows))
+    assert asked == [started]
 
 
 def test_workers_end_when_their_parent_is_killed():

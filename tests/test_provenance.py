@@ -1,5 +1,6 @@
 """Provenance, on small repositories made here."""
 
+import os
 import subprocess
 import sys
 from hashlib import sha256
@@ -51,5 +52,9 @@ def test_lock_hash_and_versions_without_an_import(checkout):
 
 def test_device_and_threads_are_told():
     assert provenance.device().partition(": ")[0] in ("CPU", "GPU")
-    assert provenance.threads()["cores"] >= 1
+    script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    script += "from mammolib import provenance; print(provenance.threads()['cores'])"
+    if hasattr(os, "sched_setaffinity"):  # as taskset and SLURM do
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        assert done.stdout.strip() == "1"
     assert 1 < provenance.peak_memory_mb() < 1e6
