@@ -66,29 +66,28 @@ def cell(results: dict | None, path: str | tuple[str, str]) -> str:
 
 
 def paper_results(claims: pd.DataFrame) -> dict:
-    """The published numbers in the form of our results, so that one table holds both.
+    """The published numbers in the form of our results, so that one table holds both; only those the claims have.
 
     Published is the accuracy, with Wilson's interval on its n; the others follow by arithmetic and have none. That
     always answering no gives 1 - 1/k is true of any data.
     """
-    numbers = claims[(claims["notebook"] == NOTEBOOK) & (claims["rule"] == "difference")].set_index("metric")
-    row = numbers.loc["accuracy"]
-    low, high = wilson(row["value"], row["n"])
-    classes = row["classes"].split()
-    one_vs_rest = {
-        f"class {rank}": {
-            "accuracy": {"value": numbers.loc[f"one_vs_rest.{rank}.accuracy", "value"], "low": 0, "high": 1}
+    numbers = claims[(claims["notebook"] == NOTEBOOK) & (claims["rule"] == "difference")].drop_duplicates("metric")
+    values = dict(zip(numbers["metric"], numbers["value"], strict=True))
+    classes = numbers["classes"].iloc[0].split() if len(numbers) else []
+    paper = {"classes": classes, "n_images": int(numbers["n"].iloc[0]) if len(numbers) else 0}
+    if classes:
+        paper["baselines"] = {"always_no": {"mean_one_vs_rest_accuracy": 1 - 1 / len(classes)}}
+    if "accuracy" in values:
+        low, high = wilson(values["accuracy"], numbers.set_index("metric").loc["accuracy", "n"])
+        paper["accuracy"] = {"value": values["accuracy"], "low": low, "high": high}
+    if (name := "mean_one_vs_rest_accuracy") in values:
+        paper[name] = f"{values[name]:.3f} (arithmetic)"
+    ends = {rank: values.get(f"one_vs_rest.{rank}.accuracy") for rank in ("lowest", "highest")}
+    if None not in ends.values():  # one end alone is no range
+        paper["one_vs_rest"] = {
+            f"class {rank}": {"accuracy": {"value": end, "low": 0, "high": 1}} for rank, end in ends.items()
         }
-        for rank in ("lowest", "middle", "highest")
-    }
-    return {
-        "classes": classes,
-        "n_images": int(row["n"]),
-        "accuracy": {"value": row["value"], "low": low, "high": high},
-        "mean_one_vs_rest_accuracy": f"{numbers.loc['mean_one_vs_rest_accuracy', 'value']:.3f} (arithmetic)",
-        "one_vs_rest": one_vs_rest,
-        "baselines": {"always_no": {"mean_one_vs_rest_accuracy": 1 - 1 / len(classes)}},
-    }
+    return paper
 
 
 def read_evaluation(project: Path, profile: str, committed: bool) -> dict | None:
@@ -111,13 +110,20 @@ def result_lines(profile: str, outputs: Path) -> list[str]:
     Raises
     ------
     FileNotFoundError, ValueError
-        Where 03 has not finished in `outputs`, or the claims file is missing.
+        Where 03 has not finished in `outputs`, its JSON holds other results, or the claims file is missing.
     """
-    outputs, project = Path(outputs), project_root()
-    run = read_result(outputs / f"{NOTEBOOK}.json")
-    before = read_evaluation(project, profile, committed=True)
+    run = read_result(path := outputs / f"{NOTEBOOK}.json")
     paper = paper_results(read_claims(resolve(run["parameters"].get("claims") or "params/claims.csv")))
-    results = run["results"]
+    try:
+        return [*_table_lines(profile, run, paper), "", "Open:", *_files(outputs)]
+    except (KeyError, TypeError, AttributeError) as error:
+        wrong = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: not the results of {NOTEBOOK} ({wrong}); run it again") from None
+
+
+def _table_lines(profile: str, run: dict, paper: dict) -> list[str]:
+    """Title, caution and table of `result_lines`."""
+    before, results = read_evaluation(project_root(), profile, committed=True), run["results"]
     same_task = set(results["one_vs_rest"]) == set(paper["classes"])
     columns = [paper if same_task else None, before and before["results"], results]
     rows = [["metric", "paper", "committed", "this run"]]
@@ -130,7 +136,7 @@ def result_lines(profile: str, outputs: Path) -> list[str]:
     warning = [caution(run["cohort"])]
     if _is_set(results):
         warning.append("Their difficulty was chosen so that the accuracy comes out as published: set, not found.")
-    return ["", head, *warning, "", *lines, "", "Open:", *_files(outputs)]
+    return ["", head, *warning, "", *lines]
 
 
 def _is_set(results: dict) -> bool:

@@ -104,6 +104,34 @@ def test_other_labels_stand_beside_no_paper_number(project):
     assert "another task" in "\n".join(lines)
 
 
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        ([], "-----"),
+        (["accuracy"], "0--0-"),
+        (["mean_one_vs_rest_accuracy"], "-0-0-"),
+        (["one_vs_rest.middle.accuracy", "one_vs_rest.lowest.accuracy"], "---0-"),
+        (["one_vs_rest.highest.accuracy", "one_vs_rest.lowest.accuracy"], "--00-"),
+    ],
+)
+def test_claims_of_one_s_own_may_have_only_some_numbers_of_the_paper(project, kept, shown):
+    claims = pd.read_csv(CLAIMS)
+    claims[claims["metric"].isin(kept)].to_csv(project / "mine.csv", index=False)
+    run = evaluation(30)
+    run["parameters"]["claims"] = "mine.csv"
+    write(project / "outputs" / "demo", run)
+    paper = report.paper_results(read_claims(project / "mine.csv"))
+    rows = [
+        "accuracy",
+        "mean one-vs-rest accuracy",
+        "one-vs-rest accuracies, range",
+        "baseline: always no, mean one-vs-rest",
+        "macro AUC",
+    ]
+    assert "".join(report.cell(paper, report.ROWS[name])[0] for name in rows) == shown
+    assert any(line.startswith("accuracy") for line in report.result_lines("demo", project / "outputs" / "demo"))
+
+
 def test_missing_run_is_named(project):
     with pytest.raises(FileNotFoundError, match="03_evaluation"):
         report.result_lines("smoke", project / "outputs" / "smoke")
