@@ -48,7 +48,8 @@ def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
     texts = {name: str(p[name]) for name in ("head", "optimizer", "epochs", "batch_size", "fill", "dtype_policy")}
     texts |= {name: f"{p[name]:g}" for name in ("width", "dropout", "rotation")}
     texts |= {name: f"{p[name]:.0%}" for name in ("shift", "brightness")}
-    share = f"{p['validation_share']:.0%} by patient" if p["validation_share"] else "nobody"
+    # what is held out is one of round(1 / share) parts: 0.4 is one in two
+    share = f"1 in {round(1 / p['validation_share'])} by patient" if p["validation_share"] else "nobody"
     normalised = {"dense256": "head"}.get(p["head"], "none")
     return texts | {
         "convolutions": "13",

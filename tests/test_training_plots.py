@@ -32,3 +32,13 @@ def test_a_path_is_not_shown():
     shown = table_of("report", weights="/home/someone/ward 3/vgg.keras").loc["initial weights", "this run"]
     assert shown == "vgg.keras"
     assert table_of("report", weights=None).loc["initial weights", "this run"] == "random, he_normal"
+
+
+def test_held_out_tells_the_part_that_is_and_not_the_share_that_was_asked():
+    for share, said in (
+        (0.1, "1 in 10 by patient"),
+        (0.4, "1 in 2 by patient"),
+        (0.3, "1 in 3 by patient"),
+        (0, "nobody"),
+    ):
+        assert table_of("report", validation_share=share).loc["held out", "this run"] == said
