@@ -145,7 +145,8 @@ def classify(
         first = day(diagnosed_from, "diagnosed_from") if diagnosed_from else pd.Timestamp.min
         last = day(diagnosed_to, "diagnosed_to") if diagnosed_to else pd.Timestamp.max
         rows = exclude(rows, dates.isna(), "no_diagnosis_date", "diagnosis_date is empty")
-        rows = exclude(rows, (dates < first) | (dates > last), "outside_period", f"{diagnosed_from} to {diagnosed_to}")
+        period = f"{diagnosed_from or 'from the first'} to {diagnosed_to or 'no limit'}"
+        rows = exclude(rows, (dates < first) | (dates > last), "outside_period", period)
     for reason in sorted(set(classed) - set(classes)):
         rows = exclude(rows, classed == reason, reason, "by the label's word")
     return rows

@@ -99,6 +99,19 @@ def test_the_period_has_both_its_ends(date, reason):
 
 
 @pytest.mark.parametrize(
+    ("first", "last", "date", "period"),
+    [
+        ("2006-01-01", "2017-12-31", "2018-01-01", "2006-01-01 to 2017-12-31"),
+        ("2006-01-01", None, "2005-01-01", "2006-01-01 to no limit"),
+        (None, "2017-12-31", "2018-01-01", "from the first to 2017-12-31"),
+    ],
+)
+def test_a_period_with_one_end_is_told_in_words(first, last, date, period):
+    rows = cohort.classify(registry(1, diagnosis_date=date), CLASSES, None, first, last)
+    assert rows[["reason", "detail"]].to_numpy().tolist() == [["outside_period", period]]
+
+
+@pytest.mark.parametrize(
     "date", ["now", "2011", "2011-05", "2011-05-30T10:00+09:00", "2011-02-30", "2011-150", "20110530", "２０１１/5/30"]
 )
 def test_only_whole_days_are_dates(date):
