@@ -83,6 +83,14 @@ LAYOUTS = {
 }
 
 
+def require_used(layout: str, source: str | None, registry: str | None, annotations: str | None) -> None:
+    """Raise ValueError for a file or folder that this layout would pass over without a word."""
+    given = {"source": source} if layout == "registry" else {"registry": registry, "annotations": annotations}
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name}: {value!r} is not read where layout is {layout}; allowed is null")
+
+
 def read_layout(layout: str, source: Path) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Registry, annotations and name of a public set; ValueError lists the layouts known."""
     require_choice("layout", layout, ["registry", *LAYOUTS])

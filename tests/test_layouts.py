@@ -1,8 +1,13 @@
 """Mini-MIAS from a small copy of its official layout."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from mammolib import layouts
 from mammolib.layouts import citation, mini_mias, read_layout
+from mammolib.rooms import project_root
 
 PLACED = {
     1: ["G CIRC B 535 425 197"],
@@ -67,3 +72,36 @@ def test_half_an_archive_and_an_unknown_layout_are_named(archive):
 def test_a_public_set_is_cited_and_a_registry_is_not():
     assert "Suckling" in citation("mini-mias")
     assert citation("registry") == ""
+
+
+def files_of(layout, source=None, registry=None, annotations=None):
+    """Registry and annotations that notebook 01 opens, by its own cell."""
+
+    class Room:
+        def read(self, notebook, file):
+            return Path(notebook) / file
+
+        def read_input(self, path):
+            return Path(path)
+
+    cells = json.loads((project_root() / "notebooks/01_data_curation.ipynb").read_text())["cells"]
+    (opening,) = ["".join(cell["source"]) for cell in cells if cell["id"] == "registry-open"]
+    space = {"layouts": layouts, "room": Room(), "layout": layout, "source": source, "registry": registry}
+    exec(opening, space := space | {"annotations": annotations})
+    return tuple(space[name] and space[name].as_posix() for name in ("path", "lesion_file"))
+
+
+def test_annotations_of_one_s_own_are_read_with_and_without_a_registry():
+    drawn = "00_synthetic_cohort"
+    assert files_of("registry") == (f"{drawn}/registry.csv", f"{drawn}/annotations.csv")
+    assert files_of("registry", annotations="mine.csv") == (f"{drawn}/registry.csv", "mine.csv")
+    assert files_of("registry", registry="r.csv") == ("r.csv", None)
+    assert files_of("registry", registry="r.csv", annotations="mine.csv") == ("r.csv", "mine.csv")
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"), [("mini-mias", "annotations"), ("mini-mias", "registry"), ("registry", "source")]
+)
+def test_a_file_that_a_layout_would_pass_over_is_refused(layout, name):
+    with pytest.raises(ValueError, match=f"{name}: 'mine' is not read where layout is {layout}; allowed is null"):
+        files_of(layout, **{name: "mine"})
