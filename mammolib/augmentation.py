@@ -6,12 +6,7 @@ inference.
 """
 
 import keras
-import numpy as np
 from keras import ops
-
-from mammolib.parameters import require_choice
-
-FILLS = ("constant", "reflect")
 
 
 def transforms(angles, rows, columns, flip_rows, flip_columns, height: int, width: int):
@@ -75,10 +70,6 @@ class Augmentation(keras.layers.Layer):
         **kwargs,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        require_choice("fill", fill, FILLS)
-        for name, value, most in (("rotation", rotation, np.pi), ("shift", shift, 1), ("brightness", brightness, 1)):
-            if not 0 <= value <= most:
-                raise ValueError(f"{name}: {value}; allowed is 0 to {most:.4g}")
         self.rotation, self.shift, self.brightness = rotation, shift, brightness
         self.flip_vertical, self.flip_horizontal = flip_vertical, flip_horizontal
         self.fill, self.seed = fill, seed

@@ -212,8 +212,6 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
     (`brier, log_loss` as estimates, and what `mammolib.metrics.calibration` gives).
     """
     check_predictions(table, classes)
-    if draws < 100:
-        raise ValueError(f"bootstrap_draws is {draws}; an interval needs at least 100, better 2000")
     truth, probabilities, patient = as_arrays(table, classes)
     predicted, patients = predicted_class(probabilities), patient.max() + 1
     metrics = _metrics_of_weights(truth, probabilities, patient, ordered)

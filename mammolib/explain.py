@@ -14,7 +14,6 @@ import tensorflow as tf
 from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.layercam import Layercam
 
-from mammolib.parameters import require_choice
 from mammolib.training import to_network
 
 
@@ -129,11 +128,10 @@ def class_maps(
     Raises
     ------
     ValueError
-        For an unknown method, class or layer, or a model that is not flat.
+        For an unknown class or layer, or a model that is not flat.
     """
     require_flat(model)
     require_spatial(model, layer)
-    require_choice("method", method, METHODS)
     units = model.get_layer("logits").output.shape[-1]
     if unknown := [c for c in classes if not 0 <= c < units]:
         raise ValueError(f"class {unknown[0]} is not among the model's {units} logits (0 to {units - 1})")

@@ -15,12 +15,10 @@ from scipy.sparse import csr_array
 from skimage.filters import threshold_otsu
 
 from mammolib.dicom import UnreadableImage, pixel_digest, read_dicom
-from mammolib.parameters import require_choice
+from mammolib.parameters import CHOICES, require_choice
 
 RASTER_SUFFIXES = (".png", ".pgm", ".tif", ".tiff")
 MASK_SIDE = 320  # pixels of the longer side at which the breast is looked for
-ASPECTS = ("pad", "stretch")
-BACKGROUNDS = ("zero", "keep")
 SKIN = 0.4  # where the breast begins, on the way from the level of air to that of tissue
 SMALLEST_BREAST = 0.02  # share of the image
 
@@ -103,7 +101,7 @@ def breast_mask(pixels: np.ndarray) -> np.ndarray:
 
 def placement(place: Mapping, height: int, width: int, aspect: str) -> tuple[int, int, int]:
     """Where the crop lies in the network's frame: top, height and width in pixels; the breast stands at the left."""
-    require_choice("aspect", aspect, ASPECTS)
+    require_choice("aspect", aspect, CHOICES["aspect"])
     if aspect == "stretch":
         return 0, height, width
     scale = max(place["crop_height"] / height, place["crop_width"] / width)
@@ -176,7 +174,7 @@ def fit_to_network(
     place : dict
         `crop_top, crop_left, crop_height, crop_width, flipped`.
     """
-    require_choice("background", background, BACKGROUNDS)
+    require_choice("background", background, CHOICES["background"])
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     place = {"crop_top": int(rows[0]), "crop_left": int(columns[0])}

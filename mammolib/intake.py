@@ -12,9 +12,8 @@ from scipy import ndimage
 
 from mammolib.cohort import CROP
 from mammolib.dicom import UnreadableImage
-from mammolib.images import ASPECTS, BACKGROUNDS, area_resize, breast_mask, fit_to_network, read_image
+from mammolib.images import area_resize, breast_mask, fit_to_network, read_image
 from mammolib.parallel import in_parallel
-from mammolib.parameters import require_choice
 
 FACTS = ("ImageLaterality", "ViewPosition", "Manufacturer", "QualityControlImage")
 SIGNATURE_SIDE = 32
@@ -81,16 +80,7 @@ def prepare_images(
     -------
     DataFrame
         The rows with facts; the registry's view, side and spacing where the header has none.
-
-    Raises
-    ------
-    ValueError
-        For a frame or choice that fits no image, before any is read.
     """
-    if height < 1 or width < 1:
-        raise ValueError(f"image_height is {height}, image_width is {width}; allowed: 1 or more pixels")
-    require_choice("aspect", aspect, ASPECTS)
-    require_choice("background", background, BACKGROUNDS)
     todo = rows.index[rows["reason"] == ""]
     images = np.lib.format.open_memmap(file, "w+", np.uint16, (len(todo), height, width))
     jobs = [

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammolib.parameters import require_choice
-
 DENSITIES = {"F": "fatty", "G": "glandular", "D": "dense"}
 FILMS = 322
 HEIGHT = 1024  # pixels of every mini-MIAS film; y counts from its lower edge
@@ -92,8 +90,7 @@ def require_used(layout: str, source: str | None, registry: str | None, annotati
 
 
 def read_layout(layout: str, source: Path) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Registry, annotations and name of a public set; ValueError lists the layouts known."""
-    require_choice("layout", layout, ["registry", *LAYOUTS])
+    """Registry, annotations and name of a public set."""
     reader, name, _ = LAYOUTS[layout]
     return *reader(source), name
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mammolib.parameters import require_choice
+from mammolib.parameters import CHOICES, require_choice
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions; a 2 x 2 maximum follows each block
 FULLY_CONNECTED = 4096
-HEADS = ("fc", "dense256", "gap")
 INITIALIZERS = {
     "glorot_uniform": keras.initializers.GlorotUniform,
     "he_normal": keras.initializers.HeNormal,
@@ -73,7 +72,7 @@ def build_network(
     keras.Model
         (n, height, width, channels) -> (n, classes) float32 probabilities. Not compiled.
     """
-    check_architecture(input_shape, classes, width, head, dropout, initializer)
+    check_architecture(input_shape, classes, head)
     seeds = iter(np.random.SeedSequence(seed).generate_state(64))
 
     def kernel(name: str = initializer) -> keras.initializers.Initializer:
@@ -120,23 +119,16 @@ def add_head(x, head: str, width: float, dropout: float, kernel, seed: int, dtyp
     return x
 
 
-def check_architecture(
-    input_shape: tuple[int, int, int], classes: int, width: float, head: str, dropout: float, initializer: str
-) -> None:
+def check_architecture(input_shape: tuple[int, int, int], classes: int, head: str) -> None:
     """Raise a ValueError for a network that can't be built, before anything is."""
     height, columns, channels = input_shape
-    require_choice("head", head, HEADS)
-    require_choice("initializer", initializer, INITIALIZERS)
+    require_choice("head", head, CHOICES["head"])
     if min(height, columns) < 32:
         raise ValueError(f"input size: {height} x {columns} is too small for five halvings; at least 32 x 32")
     if channels not in (1, 3):
         raise ValueError(f"channels: {channels}; allowed are 1 and 3")
     if classes < 2:
         raise ValueError(f"classes: {classes}; at least 2")
-    if not 0 < width <= 4:
-        raise ValueError(f"width: {width}; allowed is above 0 (1.0 is the published VGG-16) and at most 4")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout: {dropout}; allowed is 0 or more and below 1")
 
 
 def take_weights(network: keras.Model, weights: str) -> list[str]:

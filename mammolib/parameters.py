@@ -30,6 +30,29 @@ RANGES = {
     "folds": (1, 100),
     "bootstrap_draws": (100, 10**6),  # 2.5 % of fewer is one or two draws
     "examples": (1, 100),
+    "shufflings": (1, 100),
+    "validation_share": (0, 0.5),
+    "rotation": (0, 3.1416),  # radians
+    "shift": (0, 1),
+    "brightness": (0, 1),
+    "dropout": (0, 0.99),
+    "width": (0.001, 4),  # 1 is the published VGG-16
+    "operation_threads": (0, 1024),
+}
+# What a text may be, where that is a closed list; what the modules take from here needs no list of its own
+CHOICES = {
+    "layout": ("registry", "mini-mias"),
+    "aspect": ("pad", "stretch"),
+    "background": ("zero", "keep"),
+    "input_scaling": ("unit", "standardise", "imagenet"),
+    "head": ("fc", "dense256", "gap"),
+    "initializer": ("glorot_uniform", "he_normal", "he_uniform"),
+    "optimizer": ("adam", "sgd"),
+    "schedule": ("constant", "cosine"),
+    "clip": ("global", "variable", "none"),
+    "fill": ("constant", "reflect"),
+    "dtype_policy": ("float32", "mixed_bfloat16", "auto"),
+    "method": ("gradcam", "layercam"),
 }
 SIMPLE = {"int": int, "float": (int, float), "bool": bool, "str": str}
 # PyYAML's constructors let their own errors through (0x_, 2026-13-45, a deep nest)
@@ -160,6 +183,8 @@ def problems_with(values: dict, declared: dict[str, Declared], source: str) -> l
             problems.append(f"{source}: {explain(name, value, declared[name].annotation)}")
         elif name in RANGES and isinstance(value, (int, float)) and not RANGES[name][0] <= value <= RANGES[name][1]:
             problems.append(f"{source}: {name} = {value}; allowed is {RANGES[name][0]} to {RANGES[name][1]}")
+        elif name in CHOICES and isinstance(value, str) and value not in CHOICES[name]:
+            problems.append(f"{source}: {name} = {value!r}; allowed are {', '.join(CHOICES[name])}")
         elif isinstance(value, list) and name == "classes" and len(set(value)) != len(value):
             problems.append(f"{source}: {name} = {value}; allowed is each name once")
     return problems

@@ -10,14 +10,11 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from mammolib.parameters import require_choice
+from mammolib.parameters import CHOICES, require_choice
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
 CLIPS = {"global": "global_clipnorm", "variable": "clipnorm", "none": None}
-SCHEDULES = ("constant", "cosine")
-SCALINGS = ("unit", "standardise", "imagenet")
 IMAGENET_GREY = (103.939 + 116.779 + 123.68) / 3  # means of blue, green, red that keras.applications.vgg16 subtracts
-DTYPE_POLICIES = ("float32", "mixed_bfloat16", "auto")
 HISTORY = (
     "fold", "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds", "learning_rate",
 )  # fmt: skip
@@ -45,7 +42,7 @@ def input_scaling(images: np.ndarray, kind: str, rows: np.ndarray) -> tuple[floa
         and small steps learn nothing. ``imagenet`` is what Keras' ImageNet kernels were trained on: 0 to 255 minus the
         mean grey of its photographs.
     """
-    require_choice("input_scaling", kind, SCALINGS)
+    require_choice("input_scaling", kind, CHOICES["input_scaling"])
     if kind == "unit":
         return 1.0, 0.0
     if kind == "imagenet":
@@ -87,8 +84,6 @@ def make_deterministic(seed: int, operation_threads: int = 0) -> None:
     operations run side by side: on 2 cores a tenth faster for an eighth of VGG-16's width in batches of 4, and many
     times slower for all of it. It has to be set before TensorFlow computes anything.
     """
-    if operation_threads < 0:
-        raise ValueError(f"operation_threads: {operation_threads}; allowed is 0 (all cores) or more")
     keras.utils.set_random_seed(seed)
     if keras.config.backend() == "tensorflow":
         import tensorflow
@@ -100,7 +95,6 @@ def make_deterministic(seed: int, operation_threads: int = 0) -> None:
 
 def resolve_dtype_policy(dtype_policy: str) -> str:
     """Turn ``auto`` into mixed_bfloat16 on any GPU and on processors that compute it natively, else float32."""
-    require_choice("dtype_policy", dtype_policy, DTYPE_POLICIES)
     if dtype_policy != "auto":
         return dtype_policy
     if any("gpu" in device or "cuda" in device for device in keras.distribution.list_devices()):
@@ -125,8 +119,6 @@ def make_optimizer(
 
     Stand-alone Keras of 2018 clipped by the global norm under the name that clips each variable in Keras 3.
     """
-    require_choice("optimizer", optimizer, OPTIMIZERS)
-    require_choice("clip", clip, CLIPS)
     if not learning_rate > 0:
         raise ValueError(f"learning_rate: {learning_rate}; allowed is above 0")
     if clip != "none" and not clip_norm > 0:
@@ -137,7 +129,7 @@ def make_optimizer(
 
 def rate_at(epoch: int, epochs: int, learning_rate: float, schedule: str) -> float:
     """Return the learning rate of `epoch` (from 1): constant, or half a cosine that would reach 0 after the last."""
-    require_choice("schedule", schedule, SCHEDULES)
+    require_choice("schedule", schedule, CHOICES["schedule"])
     if schedule == "constant":
         return learning_rate
     return learning_rate * 0.5 * (1 + float(np.cos(np.pi * (epoch - 1) / epochs)))
@@ -223,12 +215,12 @@ def fit(
     Raises
     ------
     ValueError
-        Epochs or batch size below 1, a batch larger than the training part, or labels out of range.
+        A batch larger than the training part, or labels out of range.
     FloatingPointError
         The loss is not finite.
     """
     training_rows = np.asarray(training_rows)
-    check_run(network, images, labels, training_rows, epochs, batch_size)
+    check_run(network, images, labels, training_rows, batch_size)
     start_rate = float(optimizer.learning_rate)
     trainer = make_trainer(network, optimizer, augmentation)
     history, began = [], time.perf_counter()
@@ -251,12 +243,8 @@ def fit(
     return history
 
 
-def check_run(
-    network: keras.Model, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, epochs: int, batch_size: int
-) -> None:
+def check_run(network: keras.Model, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, batch_size: int) -> None:
     """Raise a ValueError for what can be known to fail before the first epoch."""
-    if epochs < 1:
-        raise ValueError(f"epochs: {epochs}; at least 1")
     if not 1 <= batch_size <= len(rows):
         raise ValueError(f"batch_size: {batch_size}; allowed is 1 to {len(rows)}, the images of the training part")
     if len(labels) != len(images):

@@ -223,8 +223,3 @@ def test_difference_is_paired_and_never_certain():
         bootstrap.accuracy_difference(first, second.iloc[:-1], CLASSES, 100, 0)
     with pytest.raises(ValueError, match="other images"):
         bootstrap.accuracy_difference(first.iloc[:-1], second, CLASSES, 100, 0)
-
-
-def test_too_few_draws_are_named():
-    with pytest.raises(ValueError, match="bootstrap_draws is 5"):
-        bootstrap.evaluate(predictions(), CLASSES, False, 5, 0)

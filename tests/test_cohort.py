@@ -121,11 +121,6 @@ def test_only_whole_days_are_dates(date):
         cohort.classify(registry(1), CLASSES, None, None, date)
 
 
-def test_classes_have_different_names():
-    with pytest.raises(ValueError, match="classes: solid, solid; allowed is each name once"):
-        cohort.classify(registry(1), ["solid", "solid"])
-
-
 def test_all_faults_of_a_registry_come_together_and_name_no_patient():
     faulty = registry(
         patient_id=["p0", "", "p2", "p3", "p4", "p5"],
@@ -229,9 +224,6 @@ def test_the_split_is_by_patient_and_by_class():
     assert (cohort.split_patients(rows, 0.0, seed=1) == "development").all()
     given = rows.assign(split=["test", "development"] * 300)
     assert cohort.split_patients(given, 0.2, seed=1).equals(given["split"])
-    for share in (1.0, -0.1):
-        with pytest.raises(ValueError, match="test_share is"):
-            cohort.split_patients(rows, share, seed=1)
     with pytest.raises(ValueError, match="3 patients can't be split by class"):
         cohort.split_patients(registry(3), 0.2, seed=1)
 
@@ -394,11 +386,3 @@ def test_no_detail_holds_a_name_of_the_archive(archive):
     assert details.str.len().gt(5).all()
     assert not details.str.contains("png|p4|p7", regex=True).any()
     assert set(rows["reason"]) - {""} <= set(cohort.REASONS)
-
-
-def test_wrong_frames_stop_the_run_instead_of_excluding_all(archive):
-    rows = cohort.classify(registry(9), CLASSES)
-    with pytest.raises(ValueError, match="aspect: 'crop' is unknown; allowed are pad, stretch"):
-        intake.prepare_images(rows, archive, archive / "all.npy", 8, 8, aspect="crop", workers=1)
-    with pytest.raises(ValueError, match="image_height is 0, image_width is 8"):
-        intake.prepare_images(rows, archive, archive / "all.npy", 0, 8, workers=1)

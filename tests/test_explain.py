@@ -112,13 +112,11 @@ def test_a_dropped_row_does_not_change_the_cell():
     assert list(spatial_layers(small_network(side=33))["cell"]) == [1, 1, 2, 2]  # 33 // 2 = 16 rows of 2 pixels
 
 
-def test_bad_layers_methods_and_classes_are_named(network, images):
+def test_bad_layers_and_classes_are_named(network, images):
     with pytest.raises(ValueError, match=r"'block9_conv1' does not exist .*block1_conv1, block1_conv2, block1_pool"):
         class_maps(network, images, "block9_conv1", (0,))
     with pytest.raises(ValueError, match=r"'logits' has no spatial extent .*block2_conv1"):
         class_maps(network, images, "logits", (0,))
-    with pytest.raises(ValueError, match="method: 'guided' is unknown; allowed are gradcam, layercam"):
-        class_maps(network, images, "block1_pool", (0,), "guided")
     with pytest.raises(ValueError, match=r"class 3 is not among the model's 3 logits"):
         class_maps(network, images, "block1_pool", (0, 3))
 

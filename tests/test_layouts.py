@@ -60,13 +60,11 @@ def test_a_missing_archive_says_what_to_download_and_where_to_unpack(tmp_path):
     assert str(tmp_path) in str(caught.value)
 
 
-def test_half_an_archive_and_an_unknown_layout_are_named(archive):
+def test_half_an_archive_is_named(archive):
     text = (archive / "mias" / "Info.txt").read_text()
     (archive / "mias" / "Info.txt").write_text(text.replace("mdb322", "x"))
     with pytest.raises(ValueError, match="321 films listed; 322"):
         mini_mias(archive)
-    with pytest.raises(ValueError, match="layout: 'cbis' is unknown; allowed are registry, mini-mias"):
-        read_layout("cbis", archive)
 
 
 def test_a_public_set_is_cited_and_a_registry_is_not():

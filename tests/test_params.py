@@ -1,11 +1,12 @@
 """The parameters cell, the YAML files, and the one check that both go through."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from mammolib import parameters
+from mammolib import parameters, runner
 
 ROOT = Path(__file__).parents[1]
 YAMLS = sorted((ROOT / "params").glob("*/*.yaml"))
@@ -99,6 +100,17 @@ def test_matches(value, annotation, fits):
         ("development_images", 16, 15),
         ("visibility", 0, -0.1),
         ("conspicuity", 10.0, 10.1),
+        ("test_share", 0.99, 1.0),
+        ("near_duplicate", 1, 1.1),
+        ("validation_share", 0.5, 0.51),
+        ("rotation", 3.14, 3.15),
+        ("shift", 1, 1.5),
+        ("brightness", 1, -0.1),
+        ("dropout", 0.99, 1.0),
+        ("width", 0.001, 0.0),
+        ("operation_threads", 0, -1),
+        ("shufflings", 1, 0),
+        ("epochs", 1, 0),
     ],
 )
 def test_numbers_keep_to_their_range(name, inside, outside):
@@ -106,6 +118,31 @@ def test_numbers_keep_to_their_range(name, inside, outside):
     assert parameters.problems_with({name: inside}, declared, "here") == []
     (problem,) = parameters.problems_with({name: outside}, declared, "here")
     assert problem.startswith(f"here: {name} = {outside}; allowed is ")
+
+
+def test_a_choice_outside_its_list_fails_before_anything_runs(tmp_path):
+    said = r"^-p 04_explainability\.method=gradcm: method = 'gradcm'; allowed are gradcam, layercam$"
+    with pytest.raises(ValueError, match=said):
+        runner.plan(ROOT, "smoke", ["04_explainability.method=gradcm"], str(tmp_path))
+
+
+def test_choices_are_what_the_modules_take():
+    from mammolib import explain, layouts, network, training
+
+    taken = {"initializer": network.INITIALIZERS, "optimizer": training.OPTIMIZERS, "clip": training.CLIPS}
+    taken |= {"method": explain.METHODS, "layout": ["registry", *layouts.LAYOUTS]}
+    assert {name: tuple(allowed) for name, allowed in taken.items()} == {
+        name: parameters.CHOICES[name] for name in taken
+    }
+
+
+def test_every_range_and_choice_belongs_to_a_parameter_whose_comment_lists_it():
+    sources = [parameters.parameters_source(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    lines = {line.partition(":")[0]: line for source in sources for line in source.splitlines()}
+    assert set(parameters.RANGES) | set(parameters.CHOICES) <= set(lines)
+    for name, allowed in parameters.CHOICES.items():
+        comment = lines[name].partition("#")[2]
+        assert set(allowed) <= set(re.findall(r"[\w-]+", comment)), name
 
 
 @pytest.mark.parametrize(

@@ -120,9 +120,7 @@ def test_clip_global_and_variable():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optimizer": "rmsprop"}, "optimizer: 'rmsprop' is unknown; allowed are adam, sgd"),
         ({"learning_rate": 0.0}, "learning_rate: 0.0; allowed is above 0"),
-        ({"clip": "value"}, "clip: 'value' is unknown"),
         ({"clip": "global", "clip_norm": 0.0}, "clip_norm: 0.0"),
     ],
 )
@@ -167,11 +165,9 @@ def test_a_batch_of_larger_images_holds_no_more_pixels():
         assert network.seen == sizes
 
 
-def test_dtype_policy_auto_and_unknown():
+def test_dtype_policy_auto():
     assert resolve_dtype_policy("float32") == "float32"
     assert resolve_dtype_policy("auto") in ("float32", "mixed_bfloat16")
-    with pytest.raises(ValueError, match="dtype_policy: 'half' is unknown"):
-        resolve_dtype_policy("half")
 
 
 def test_bfloat16_trains_with_float32_output():
@@ -182,11 +178,6 @@ def test_bfloat16_trains_with_float32_output():
     )
     assert np.isfinite(history[0]["loss"])
     assert keras.backend.standardize_dtype(network.output.dtype) == "float32"
-
-
-def test_a_negative_number_of_threads_is_named():
-    with pytest.raises(ValueError, match=r"operation_threads: -1; allowed is 0 \(all cores\) or more"):
-        make_deterministic(0, -1)
 
 
 def test_standardised_input_has_mean_0_and_sd_1_in_the_breast_and_unit_is_left_alone():
