@@ -1,6 +1,7 @@
 """Figures of class maps: overlays on mammograms, all classes on one scale, enrichment by zone."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -12,14 +13,12 @@ from skimage.transform import resize
 from mammolib.images import source_to_network
 from mammolib.names import class_name
 from mammolib.plots import class_palette, show_mammogram
-from mammolib.zones import ZONES
+from mammolib.zones import EDGES, ZONES
 
 INSIDE = [zone for zone in ZONES if zone != "outside"]
-
+SPANS = [f"< {EDGES[0]:g} r", *(f"{low:g}-{high:g}" for low, high in pairwise(EDGES)), f"> {EDGES[-1]:g} r"]
 HEAT = "inferno"  # even steps of lightness; dark = weak, and weak is transparent anyway
 STRONGEST_ALPHA = 0.75
-ZONE_NAMES = {"core": "core\n< 0.7 r", "margin": "margin\n0.7-1.3", "surroundings": "surround.\n1.3-3"}
-ZONE_NAMES |= {"remote": "remote\n> 3 r"}
 
 
 def breast_box(image: np.ndarray, border: int = 2) -> tuple[slice, slice]:
@@ -179,7 +178,8 @@ def zone_points(zones: Mapping[str, Mapping], name: str, ax: Axes, classes: Sequ
     ax.minorticks_off()
     ax.set(ylim=(lowest, highest), xlim=(-0.5, len(INSIDE) - 0.5))
     ax.set_ylabel("enrichment within the breast", fontsize=10)
-    ax.set_xticks(range(len(INSIDE)), [ZONE_NAMES[zone] for zone in INSIDE])
+    names = [zone.replace("surroundings", "surround.") for zone in INSIDE]
+    ax.set_xticks(range(len(INSIDE)), [f"{zone}\n{span}" for zone, span in zip(names, SPANS, strict=True)])
     ax.tick_params(labelsize=9.5)
     n, patients = (zones[name]["core"]["energy"][key] for key in ("n", "patients"))
     ax.set_title(f"{class_name(name)}\nn = {n} images, {patients} patients", fontsize=11)

@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from mammolib.zones import EDGES, ZONES
+
 # How thick a zone is, in radii: the core is measured across, the two beyond the lesion have no outer end of their own.
-THICKNESS = {"core": 1.4, "margin": 0.6, "surroundings": 1.7, "remote": np.inf, "outside": np.inf}
+THICKNESS = dict(zip(ZONES, [2 * EDGES[0], *np.diff(EDGES).round(6).tolist(), np.inf, np.inf], strict=True))
 
 
 def in_mm(length: float) -> str:

@@ -29,6 +29,8 @@ def test_enrichment_stands_on_a_log_axis_and_outside_the_breast_has_none():
     assert axes.get_yscale() == "log"
     assert len(axes.containers) == 3, "core, surroundings and remote"
     assert [text.get_text() for text in axes.texts] == ["not\nresolvable"]
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert shown == ["core\n< 0.7 r", "margin\n0.7-1.3", "surround.\n1.3-3", "remote\n> 3 r"]
     assert axes.get_title() == "a\nn = 44 images, 22 patients"
     assert all(label.get_fontsize() >= 9 for label in axes.get_xticklabels() + axes.get_yticklabels())
     assert axes.get_ylim()[0] > 0, "an interval down to 0 ends at the axis"

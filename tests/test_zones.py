@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammolib.resolution import cells_inside, choose_layer, network_scale, resolvable_zones
+from mammolib.resolution import THICKNESS, cells_inside, choose_layer, network_scale, resolvable_zones
 from mammolib.zones import (
     ZONES,
     breasts_of,
@@ -182,6 +182,7 @@ def test_scale_and_layer_choice():
     assert choose_layer(layers, radius=6.0) == "two"
     assert choose_layer(layers, radius=1.0) == "one"  # resolves nothing, but is the finest
     assert choose_layer(layers, radius=np.nan) == "three"
+    assert {"core": 1.4, "margin": 0.6, "surroundings": 1.7, "remote": np.inf, "outside": np.inf} == THICKNESS
     seen = resolvable_zones(cell=4.0, radius=3.0)
     assert seen == {"core": True, "margin": False, "surroundings": True, "remote": True, "outside": True}
 
