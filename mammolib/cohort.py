@@ -13,31 +13,15 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from mammolib import terms
+from mammolib.images import CROP
 from mammolib.parameters import require_choice
 from mammolib.private_files import KEY_COLUMNS, keyed, read_key, write_private
 from mammolib.tables import read_csv, require_columns
+from mammolib.terms import REASONS
 
-# The closed list: reason -> what the flow diagram says
-REASONS = {
-    "outside_period": "diagnosed outside the period",
-    "no_diagnosis_date": "no diagnosis date",
-    "other_histology": "another histology",
-    "subtype_not_stated": "subtype not stated",
-    "missing_file": "file missing",
-    "unreadable": "file unreadable or cut short",
-    "not_mammogram": "not a mammogram",
-    "for_processing": "for processing, not for presentation",
-    "magnification_view": "magnification view",
-    "spacing_implausible": "pixel spacing implausible",
-    "quality_control_image": "quality control image",
-    "no_breast": "no breast found",
-    "duplicate_same_patient": "same pixels again, same patient",
-    "duplicate_other_patient": "same pixels, another patient or label",
-}
 REQUIRED = ("patient_id", "image_path", "label")
 OPTIONAL = ("diagnosis_date", "ImageLaterality", "ViewPosition", "pixel_spacing_mm", "split")
 WORD_REASONS = ("other_histology", "subtype_not_stated")  # what a word of the registry can say
-CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 COLUMNS = (
     *("image_id", "patient", "label", "split", "ImageLaterality", "ViewPosition", "Manufacturer", "rows", "columns"),
     *("pixel_spacing_mm", "pixel_spacing_source", *CROP, "flipped"),

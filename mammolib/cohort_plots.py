@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from mammolib.cohort import REASONS
 from mammolib.names import class_name
 from mammolib.plots import show_mammogram
+from mammolib.terms import REASONS
 
 
 def flow_figure(flow: Mapping, ax: Axes) -> Axes:

@@ -18,9 +18,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from mammolib.cohort import REASONS
 from mammolib.parameters import require_choice
-from mammolib.terms import SPACINGS, laterality, plausible_spacing, vendor, view
+from mammolib.terms import REASONS, SPACINGS, laterality, plausible_spacing, vendor, view
 
 # CR plates and digitised films stand in archives under the two older classes; Modality MG is asked for as well
 MAMMOGRAM_CLASSES = (
@@ -35,7 +34,7 @@ MOST_PIXELS = 100_000_000
 
 
 class UnreadableImage(Exception):
-    """A file that gives no usable mammogram: `reason` from `cohort.REASONS`, `detail` free of header texts."""
+    """A file that gives no usable mammogram: `reason` from `terms.REASONS`, `detail` free of header texts."""
 
     def __init__(self, reason: str, detail: str):
         require_choice("reason", reason, REASONS)

@@ -17,6 +17,7 @@ from skimage.filters import threshold_otsu
 from mammolib.dicom import UnreadableImage, pixel_digest, read_dicom
 from mammolib.parameters import CHOICES, require_choice
 
+CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
 RASTER_SUFFIXES = (".png", ".pgm", ".tif", ".tiff")
 MASK_SIDE = 320  # pixels of the longer side at which the breast is looked for
 SKIN = 0.4  # where the breast begins, on the way from the level of air to that of tissue

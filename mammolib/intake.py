@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from mammolib.cohort import CROP
 from mammolib.dicom import UnreadableImage
-from mammolib.images import area_resize, breast_mask, fit_to_network, read_image
+from mammolib.images import CROP, area_resize, breast_mask, fit_to_network, read_image
 from mammolib.parallel import in_parallel
 
 FACTS = ("ImageLaterality", "ViewPosition", "Manufacturer", "QualityControlImage")

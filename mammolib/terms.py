@@ -11,6 +11,23 @@ VENDORS = (
     *("Planmed", "IMS", "Giotto", "Agfa", "Carestream", "Kodak", "Metaltronica", "Shimadzu", "mammolib phantom"),
 )
 OTHER_NAMES = {"Fuji": "Fujifilm", "Konica": "Konica Minolta", "Eastman Kodak": "Kodak"}
+# Why an image is left out, in the order in which it is looked for: reason -> what the flow diagram says
+REASONS = {
+    "no_diagnosis_date": "no diagnosis date",
+    "outside_period": "diagnosed outside the period",
+    "other_histology": "another histology",
+    "subtype_not_stated": "subtype not stated",
+    "missing_file": "file missing",
+    "unreadable": "file unreadable or cut short",
+    "not_mammogram": "not a mammogram",
+    "for_processing": "for processing, not for presentation",
+    "magnification_view": "magnification view",
+    "spacing_implausible": "pixel spacing implausible",
+    "no_breast": "no breast found",
+    "duplicate_other_patient": "same pixels, another patient or label",
+    "duplicate_same_patient": "same pixels again, same patient",
+    "quality_control_image": "quality control image",
+}
 SPACINGS = (0.01, 2.0)  # mm; the finest detectors have 0.025, the coarsest reduced films and phantoms 1 to 2
 
 

@@ -73,9 +73,22 @@ def test_a_wrong_label_map_is_named(tmp_path):
         cohort.read_label_map(tmp_path / "map.csv", CLASSES)
 
 
+def test_the_flow_counts_reasons_in_the_order_in_which_they_are_looked_for():
+    dated = cohort.classify(registry(2, diagnosis_date=["", "2018-01-01"]), CLASSES, None, "2006-01-01", "2017-12-31")
+    table = registry(5).assign(reason="", detail="", digest=["a", "a", "b", "b", "c"], patient_id=list("ppqrs"))
+    table = table.assign(QualityControlImage=["", "", "", "", "YES"])
+    table["patient_id"], table["label"] = ["p", "p", "q", "r", "s"], "solid"
+    rows, _ = cohort.judge_quality_control(cohort.exclude_duplicates(table))
+    looked_for = ["no_diagnosis_date", "outside_period", "duplicate_other_patient", "duplicate_same_patient"]
+    looked_for.append("quality_control_image")
+    rows = pd.concat([rows, dated])
+    flow = cohort.flow_counts(rows, pd.DataFrame({"split": [], "patient": []}))
+    assert list(flow["excluded"]) == looked_for == [name for name in cohort.REASONS if name in looked_for]
+
+
 def test_a_reason_outside_the_closed_list_is_refused():
     rows = registry(1).assign(reason="", detail="")
-    with pytest.raises(ValueError, match="reason: 'lost' is unknown; allowed are outside_period"):
+    with pytest.raises(ValueError, match="reason: 'lost' is unknown; allowed are no_diagnosis_date"):
         cohort.exclude(rows, rows["reason"] == "", "lost", "")
     with pytest.raises(ValueError, match="reason: 'lost' is unknown"):
         UnreadableImage("lost", "")
