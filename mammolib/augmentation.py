@@ -1,8 +1,7 @@
 """Augmentation of a batch in one resampling: rotation, shift and flips, then multiplicative brightness.
 
 The report's ranges (rotation -0.1 to 0.1 rad, 10 % shift, 10 % brightness, both flips) are the defaults. One Keras
-layer, so that it runs in the compiled step on any backend, is saved with a model that holds it, and does nothing at
-inference.
+layer, so that it runs in the compiled step on any backend; it does nothing at inference, and no saved network holds it.
 """
 
 import keras
@@ -36,7 +35,6 @@ def transforms(angles, rows, columns, flip_rows, flip_columns, height: int, widt
     return ops.stack([a0, a1, a2, b0, b1, b2, nothing, nothing], axis=1)
 
 
-@keras.saving.register_keras_serializable(package="mammolib")
 class Augmentation(keras.layers.Layer):
     """Random rotation, shift, flips and brightness of (n, height, width, channels) float32 images in [0, 1].
 
@@ -67,12 +65,11 @@ class Augmentation(keras.layers.Layer):
         brightness: float = 0.1,
         fill: str = "reflect",
         seed: int = 0,
-        **kwargs,
     ) -> None:
-        super().__init__(**{"dtype": "float32", **kwargs})
+        super().__init__(dtype="float32")
         self.rotation, self.shift, self.brightness = rotation, shift, brightness
         self.flip_vertical, self.flip_horizontal = flip_vertical, flip_horizontal
-        self.fill, self.seed = fill, seed
+        self.fill = fill
         self.generator = keras.random.SeedGenerator(seed)
 
     def call(self, images, training: bool = False):
@@ -98,12 +95,3 @@ class Augmentation(keras.layers.Layer):
         )
         factor = 1 + self.brightness * draw[5]
         return ops.minimum(moved * ops.reshape(factor, (-1, 1, 1, 1)), 1.0)
-
-    def compute_output_shape(self, input_shape):
-        """Return the input's shape: nothing is cropped."""
-        return input_shape
-
-    def get_config(self) -> dict:
-        """Return what `__init__` needs to make the same layer."""
-        names = ("rotation", "shift", "flip_vertical", "flip_horizontal", "brightness", "fill", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

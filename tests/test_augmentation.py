@@ -79,10 +79,3 @@ def test_draws_follow_from_seed_and_epoch():
     assert np.array_equal(first, draw(1))
     assert not np.array_equal(first, draw(2))
     assert not np.array_equal(first[0], first[1])
-
-
-def test_saved_model_keeps_its_ranges(tmp_path):
-    model = keras.Sequential([keras.Input((8, 8, 1)), Augmentation(rotation=0.2, fill="reflect", seed=3)])
-    model.save(tmp_path / "model.keras")
-    layer = keras.saving.load_model(tmp_path / "model.keras").layers[-1]
-    assert (layer.rotation, layer.fill, layer.seed) == (0.2, "reflect", 3)
