@@ -1,10 +1,9 @@
-"""Table and figures of the training notebook."""
+"""Table and panels of the training notebook."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -100,20 +99,3 @@ def plot_augmented(augmentation: keras.layers.Layer, image: np.ndarray, axes: Se
     for number, (ax, shown) in enumerate(zip(axes[1:], augmented, strict=True), start=1):
         show_mammogram((shown * 65535).astype(np.uint16), ax, title=f"draw {number}")
     return axes
-
-
-def augmentation_figure(augmentation: keras.layers.Layer, image: np.ndarray) -> plt.Figure:
-    """Return a row of `plot_augmented` panels: the image and five draws."""
-    figure, axes = plt.subplots(1, 6, figsize=(9.6, 2.1), layout="constrained")
-    plot_augmented(augmentation, image, axes)
-    return figure
-
-
-def curves_figure(history: pd.DataFrame, classes: int, title: str) -> plt.Figure:
-    """Return loss and accuracy side by side with chance as the mark to beat."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    plot_curves(history, "loss", axes[0], chance=float(np.log(classes)))
-    plot_curves(history, "accuracy", axes[1], chance=1 / classes)
-    axes[1].legend(fontsize=7, ncols=2 if history["fold"].nunique() > 2 else 1)
-    figure.suptitle(title, fontsize=10)
-    return figure

@@ -122,6 +122,10 @@ def test_prose_tells_the_story(path):
             assert after.cell_type == "markdown", f"{cell.id}: say what the figure shows, and a caveat"
 
 
+def test_no_module_makes_a_figure_so_that_none_escapes_the_law():
+    assert [path.name for path in MODULES if FIGURE.search(path.read_text())] == []
+
+
 @each_notebook
 def test_it_reads_only_earlier_rooms_and_the_test_part_from_03_on(path):
     together = "\n".join(code(read(path)))
