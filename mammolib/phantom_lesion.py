@@ -4,8 +4,9 @@ The signs stand where the study's Grad-CAM looked: tubule forming in the surroun
 margin (0.7-1.3 radii), scirrhous as a distortion without a place of its own. That it is nodules and ducts, lobes and
 spicules is our drawing of those words. Every class has uneven tissue from 0.7 to 3 radii, into which its sign is woven
 where it has one; each ring around the lesion then gets one set of values whatever the class, so that brightness,
-contrast and histogram are the same. How the values are arranged is the class, and nothing else is; but a sign is finer
-than the tissue it is woven into, so texture that looks at no shape tells the class as well.
+contrast and histogram are the same. How the values are arranged is the class, and nothing else is. The tissue is as
+coarse as the signs, so that how much energy a band of frequencies holds tells little; other statistics of texture still
+tell more, for dots, edges and lines differ from waves wherever they lie.
 """
 
 import numpy as np
@@ -14,8 +15,8 @@ from scipy import ndimage
 from mammolib.parameters import require_choice
 
 SIGN_SD = 0.25  # presentation units at the margin of the lesion, at conspicuity 1
-UNEVEN_MM = (12.0, 30.0)  # wavelengths of the uneven tissue: coarser than any structure of a sign
-SIGN_OVER_UNEVEN = 1.2  # standard deviation of the sign over that of the tissue it is woven into
+UNEVEN_MM = (4.0, 12.0)  # wavelengths of the uneven tissue: from the spicules' at the margin to the lobes'
+SIGN_OVER_UNEVEN = 2.0  # standard deviation of the sign over that of the tissue it is woven into
 
 
 def polar(lesion: tuple[float, float, float], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
