@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from mammolib import training
 from mammolib.augmentation import Augmentation
 from mammolib.folds import patient_folds, validation_part
 from mammolib.network import build_network
@@ -14,6 +15,7 @@ from mammolib.training import (
     predict,
     rate_at,
     resolve_dtype_policy,
+    seed_of,
     shuffled,
     to_network,
 )
@@ -165,9 +167,25 @@ def test_a_batch_of_larger_images_holds_no_more_pixels():
         assert network.seen == sizes
 
 
-def test_dtype_policy_auto():
+@pytest.mark.parametrize("device", ["gpu:0", "cuda:0"])
+def test_dtype_policy_auto_is_bfloat16_on_a_gpu_and_where_the_processor_has_it(monkeypatch, tmp_path, device):
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0", device])
+    assert resolve_dtype_policy("auto") == "mixed_bfloat16"
     assert resolve_dtype_policy("float32") == "float32"
-    assert resolve_dtype_policy("auto") in ("float32", "mixed_bfloat16")
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0"])
+    for flags, policy in (("fma avx2", "float32"), ("avx512_bf16 fma", "mixed_bfloat16")):
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+        monkeypatch.setattr(training, "open", lambda path, **_: (tmp_path / "cpuinfo").open(), raising=False)
+        assert resolve_dtype_policy("auto") == policy
+
+
+def test_every_fold_has_a_seed_of_its_own_that_follows_from_the_run_s():
+    seeds = [seed_of(seed, fold) for seed in (1, 2) for fold in range(5)]
+    assert len(set(seeds)) == 10
+    assert seeds[:5] == [seed_of(1, fold) for fold in range(5)]
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    first, second = (build_network((32, 32, 1), 2, width=1 / 64, seed=seed).get_weights()[0] for seed in seeds[:2])
+    assert not np.array_equal(first, second)
 
 
 def test_bfloat16_trains_with_float32_output():

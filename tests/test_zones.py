@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mammolib.images import breast_mask, fit_to_network
+from mammolib.phantom import Case, compose, draw_parts
 from mammolib.resolution import THICKNESS, cells_inside, choose_layer, network_scale, resolvable_zones
 from mammolib.zones import (
     ZONES,
@@ -185,6 +187,20 @@ def test_scale_and_layer_choice():
     assert {"core": 1.4, "margin": 0.6, "surroundings": 1.7, "remote": np.inf, "outside": np.inf} == THICKNESS
     seen = resolvable_zones(cell=4.0, radius=3.0)
     assert seen == {"core": True, "margin": False, "surroundings": True, "remote": True, "outside": True}
+
+
+@pytest.mark.parametrize("patient", [0, 1, 2])
+@pytest.mark.parametrize("view", ["CC", "MLO"])
+def test_the_breast_is_found_again_where_its_background_was_kept(patient, view):
+    parts = draw_parts(Case(3, patient, view, "L", "solid"), 0.7)
+    pixels = (compose(parts) * 65535).astype(np.uint16)
+    images, truth = (
+        fit_to_network(source, breast_mask(pixels), 112, 112, "pad", "keep", "L")[0][None]
+        for source in (pixels, parts["breast"] * np.uint16(65535))
+    )
+    found, truth = breasts_of(images, "keep"), truth > 65535 // 2
+    assert (found & truth).sum() / (found | truth).sum() > 0.95  # the rest is the skin's edge, a pixel wide
+    assert (images[~truth] > 0).any(), "not every pixel outside is 0, as it would be under `zero`"
 
 
 def test_energy_outside_needs_no_annotation():
