@@ -37,9 +37,6 @@ CALIBRATION_TOLERANCE = 0.03  # how near to the published accuracy the mean over
 
 def read_claims(path: str | Path) -> pd.DataFrame:
     """Read the claims file; a line naming file, row, column and value says what is wrong with it."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such claims file")
     claims = read_csv(path)
     require_columns(claims, COLUMNS, path)
     text = ["claim", "notebook", "metric", "rule", "published", "classes", "reason", "source"]

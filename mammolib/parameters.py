@@ -57,7 +57,7 @@ CHOICES = {
 SIMPLE = {"int": int, "float": (int, float), "bool": bool, "str": str}
 # PyYAML's constructors let their own errors through (0x_, 2026-13-45, a deep nest)
 YAML_ERRORS = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
-ALLOWED = "int, float, bool, str, list[...] or dict[..., ...] of these, each with or without | None"
+ALLOWED = "int, float, bool, str or list[...] of these, each with or without | None"
 
 
 class Declared(NamedTuple):
@@ -113,8 +113,6 @@ def is_allowed(node: ast.expr) -> bool:
             return is_allowed(left)
         case ast.Subscript(value=ast.Name(id="list"), slice=item):
             return is_allowed(item)
-        case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, value])):
-            return isinstance(key, ast.Name) and key.id in ("str", "int") and is_allowed(value)
     return False
 
 
@@ -129,8 +127,6 @@ def _matches(value: Any, node: ast.expr) -> bool:
             return value is None or _matches(value, left)
         case ast.Subscript(value=ast.Name(id="list"), slice=item):
             return isinstance(value, list) and all(_matches(entry, item) for entry in value)
-        case ast.Subscript(slice=ast.Tuple(elts=[key, item])):
-            return isinstance(value, dict) and all(_matches(k, key) and _matches(v, item) for k, v in value.items())
         case ast.Name(id="bool"):
             return isinstance(value, bool)
         case ast.Name(id=name):

@@ -49,18 +49,14 @@ def show_mammogram(image: np.ndarray, ax: Axes, title: str | None = None, mm_per
     Parameters
     ----------
     image
-        (height, width) or (height, width, 1); any real dtype. Grey runs from the image's least to its largest value,
-        or over the full range for uint8 and uint16, so that images of one cohort can be compared.
+        (height, width). Grey runs over the full range for uint16, so that images of one cohort can be compared, else
+        from the image's least to its largest value.
     mm_per_pixel
         Spacing of the pixels shown; a bar of 10, 20 or 50 mm is drawn where it is given.
     """
-    image = np.asarray(image)
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[..., 0]
     if image.ndim != 2:
-        raise ValueError(f"image has shape {image.shape}; (height, width) or (height, width, 1) is allowed")
-    full = image.dtype in (np.uint8, np.uint16)
-    low, high = (0, np.iinfo(image.dtype).max) if full else (float(image.min()), float(image.max()))
+        raise ValueError(f"image has shape {image.shape}; (height, width) is allowed")
+    low, high = (0, 65535) if image.dtype == np.uint16 else (float(image.min()), float(image.max()))
     ax.imshow(image, cmap="gray", vmin=low, vmax=high)
     ax.set_axis_off()
     if title is not None:

@@ -31,9 +31,6 @@ def read_predictions(path: str | Path, classes: list[str]) -> pd.DataFrame:
     FileNotFoundError, ValueError
         One line that names the file, the column or image, the value and what is allowed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such predictions file")
     text = dict.fromkeys(["image_id", "patient", "split", "label"], "string")
     table = read_csv(path, dtype=text)
     if "fold" in table:

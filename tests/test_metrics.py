@@ -154,7 +154,7 @@ def test_a_file_that_is_no_csv_is_named_in_one_line(tmp_path, content):
 
 
 def test_bad_columns_and_other_cohorts_are_named(table, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such predictions file"):
+    with pytest.raises(FileNotFoundError, match=r"none\.csv: no such file"):
         read_predictions(tmp_path / "none.csv", ["x", "y"])
     with pytest.raises(ValueError, match="no column p_z"):
         check_predictions(table, ["x", "y", "z"])

@@ -22,11 +22,11 @@ def ax():
     plt.close(figure)
 
 
-def test_grey_runs_over_the_full_range_of_unsigned_images_and_over_the_values_of_others(ax):
+def test_grey_runs_over_the_full_range_of_uint16_and_over_the_values_of_others(ax):
     image = np.array([[100, 200], [300, 400]], dtype=np.uint16)
     assert plots.show_mammogram(image, ax, "left MLO") is ax
     assert ax.images[-1].get_clim() == (0, 65535)
-    plots.show_mammogram(image.astype(np.float32)[..., None], ax)
+    plots.show_mammogram(image.astype(np.float32), ax)
     assert ax.images[-1].get_clim() == (100, 400)
     assert (ax.get_title(), ax.axison) == ("left MLO", False)
     assert ax.images[-1].get_cmap().name == "gray"
@@ -41,7 +41,7 @@ def test_the_bar_is_as_long_as_its_label_says(ax):
     assert (right - left) * 2.0 == pytest.approx(50)
 
 
-@pytest.mark.parametrize("shape", [(4,), (4, 4, 3)])
+@pytest.mark.parametrize("shape", [(4,), (4, 4, 1)])
 def test_other_shapes_are_refused(ax, shape):
     with pytest.raises(ValueError, match="is allowed"):
         plots.show_mammogram(np.zeros(shape), ax)
