@@ -38,7 +38,7 @@ def score_in(outputs: Path, conspicuity: float, seed: int, test_images: int) -> 
     overrides += [f"00_synthetic_cohort.{key}={value}" for key, value in
                   {"conspicuity": conspicuity, "test_images": test_images}.items()]  # fmt: skip
     overrides.append(f"{LAST}.bootstrap_draws=200")  # the interval within a seed is not what is asked
-    status = runner.run(rooms.project_root(), "demo", None, overrides, str(outputs), end=LAST)
+    status = runner.run("demo", None, overrides, str(outputs), end=LAST)
     if status:
         raise SystemExit(status)
     results = rooms.read_result(outputs / f"{LAST}.json")["results"]

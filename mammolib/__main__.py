@@ -32,11 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup lets a hang-up be ignored
             signal.signal(number, stop)
     try:
-        from mammolib import rooms, runner  # here, so that Ctrl-C while they are read is answered as later
+        from mammolib import runner  # here, so that Ctrl-C while it is read is answered as later
 
-        project = rooms.project_root()
         if chosen.command == "run":
-            return runner.run(project, chosen.profile, chosen.start, chosen.overrides, chosen.outputs, chosen.end)
+            return runner.run(chosen.profile, chosen.start, chosen.overrides, chosen.outputs, chosen.end)
         return print_report(chosen.profile, chosen.outputs)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
@@ -55,7 +54,7 @@ def print_report(profile: str, outputs: str | None) -> int:
     from mammolib import report, rooms, runner
 
     folder = rooms.resolve(outputs or f"outputs/{profile}")
-    known = runner.profiles(rooms.project_root())
+    known = runner.profiles()
     try:
         if outputs is None and profile not in known and not (folder / f"{report.NOTEBOOK}.json").is_file():
             raise ValueError(f"no profile is called {profile!r}; there are {', '.join(known) or 'none'}")

@@ -12,6 +12,8 @@ from typing import Any
 
 import nbformat
 
+from mammolib.rooms import project_root
+
 # TensorFlow's start-up lines bypass Python's stderr; without the capture they stay out of the executed copy.
 KERNEL_ARGUMENTS = [
     "--IPKernelApp.capture_fd_output=False",
@@ -42,15 +44,16 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def execute(project: Path, profile: str, name: str, values: dict[str, Any], partial: Path) -> str | None:
+def execute(profile: str, name: str, values: dict[str, Any], partial: Path) -> str | None:
     """Call papermill; return None, or the error in one line. A kernel that never started is tried once more."""
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
+    project = project_root()
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of every `str | None` parameter as unknown
     for attempt in itertools.count(1):
         try:
-            with kernel_environment(project, profile):
+            with kernel_environment(profile):
                 execute_notebook(
                     project / "notebooks" / f"{name}.ipynb",
                     partial,
@@ -74,10 +77,10 @@ def execute(project: Path, profile: str, name: str, values: dict[str, Any], part
 
 
 @contextmanager
-def kernel_environment(project: Path, profile: str) -> Iterator[None]:
+def kernel_environment(profile: str) -> Iterator[None]:
     """Set what a kernel inherits (papermill offers no other way), and put everything back."""
     before = dict(os.environ)
-    os.environ |= {"MAMMOLIB_PROJECT": str(project), "MAMMOLIB_PROFILE": profile}
+    os.environ |= {"MAMMOLIB_PROJECT": str(project_root()), "MAMMOLIB_PROFILE": profile}
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     os.environ.pop("MPLBACKEND", None)  # any other than the kernel's own would leave the figures out

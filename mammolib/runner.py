@@ -20,12 +20,12 @@ class NotebookFailedError(Exception):
     """A notebook did not finish; the text is one line with notebook, cell and error."""
 
 
-def profiles(project: Path) -> list[str]:
+def profiles() -> list[str]:
     """Return the profiles that exist: the folders of params/ with a YAML file in them."""
-    return sorted({path.parent.name for path in (project / "params").glob("*/*.yaml")})
+    return sorted({path.parent.name for path in (rooms.project_root() / "params").glob("*/*.yaml")})
 
 
-def plan(project: Path, profile: str, overrides: list[str], outputs: str | None) -> dict[str, dict[str, Any]]:
+def plan(profile: str, overrides: list[str], outputs: str | None) -> dict[str, dict[str, Any]]:
     """Return the parameters to inject, by notebook in order; nothing is run, and only the outputs' folder is made.
 
     Parameters
@@ -40,11 +40,11 @@ def plan(project: Path, profile: str, overrides: list[str], outputs: str | None)
     ValueError
         One line a problem; all of them together.
     """
-    if profile not in profiles(project):
-        raise ValueError(f"no profile is called {profile!r}; there are {', '.join(profiles(project)) or 'none'}")
+    if profile not in profiles():
+        raise ValueError(f"no profile is called {profile!r}; there are {', '.join(profiles()) or 'none'}")
     if outputs is not None and not outputs.strip():
         raise ValueError(f"--outputs {outputs!r}: empty; allowed is a folder")
-    planned, problems, declared = {}, [], {}
+    project, planned, problems, declared = rooms.project_root(), {}, [], {}
     for file in sorted((project / "params" / profile).glob("[!.]*")):
         shown, notebook = file.relative_to(project), project / "notebooks" / f"{file.stem}.ipynb"
         if file.suffix != ".yaml" or not notebook.is_file():
@@ -128,21 +128,14 @@ def earlier_problems(outputs: Path, names: list[str]) -> list[str]:
     return problems
 
 
-def run(
-    project: Path,
-    profile: str,
-    start: str | None,
-    overrides: list[str],
-    outputs: str | None,
-    end: str | None = None,
-) -> int:
+def run(profile: str, start: str | None, overrides: list[str], outputs: str | None, end: str | None = None) -> int:
     """Run a profile, from `start` to `end` (None: all), and return the exit status.
 
     0 is success, 1 a notebook that failed, 2 bad input or another run in this folder (nothing was run). Results of the
     notebooks after `end` are removed, for they would be of another run.
     """
     try:
-        planned = plan(project, profile, overrides, outputs)
+        planned = plan(profile, overrides, outputs)
         names = list(planned)
         for option, name in (("--from", start), ("--to", end)):
             if name is not None and name not in names:
@@ -154,13 +147,13 @@ def run(
         with execution.locked(folder):
             if problems := earlier_problems(folder, names[:first]):
                 raise ValueError("\n".join(problems))
-            return run_planned(project, profile, planned, folder, first, last)
+            return run_planned(profile, planned, folder, first, last)
     except (ValueError, OSError) as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
 
 
-def run_planned(project: Path, profile: str, planned: dict[str, dict[str, Any]], folder: Path, first: int, last: int):
+def run_planned(profile: str, planned: dict[str, dict[str, Any]], folder: Path, first: int, last: int) -> int:
     """Run the notebooks `first` to `last` - 1 of a plan that was checked, and return the exit status, 0 or 1."""
     names = list(planned)
     for name in names[first:]:
@@ -170,7 +163,7 @@ def run_planned(project: Path, profile: str, planned: dict[str, dict[str, Any]],
         print(f"[{number}/{last - first}] {name} ...", flush=True)
         clock = time.monotonic()
         try:
-            noise = run_notebook(project, profile, name, planned[name], folder)
+            noise = run_notebook(profile, name, planned[name], folder)
         except NotebookFailedError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -188,7 +181,7 @@ def remove_stale(folder: Path, name: str) -> None:
         (folder / f"{name}{ending}").unlink(missing_ok=True)
 
 
-def run_notebook(project: Path, profile: str, name: str, values: dict[str, Any], folder: Path) -> int:
+def run_notebook(profile: str, name: str, values: dict[str, Any], folder: Path) -> int:
     """Execute one notebook into a partial file and rename it when its JSON has appeared.
 
     Returns the number of stderr lines that were kept out of the copy; raises NotebookFailedError otherwise. An
@@ -201,7 +194,7 @@ def run_notebook(project: Path, profile: str, name: str, values: dict[str, Any],
     try:
         try:
             with execution.kernel_stderr(log):
-                failure = execution.execute(project, profile, name, values, partial) or result_problem(result)
+                failure = execution.execute(profile, name, values, partial) or result_problem(result)
             if failure is None:
                 noise = execution.tidy(partial)
                 partial.replace(folder / f"{name}.ipynb")

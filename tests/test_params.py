@@ -121,7 +121,7 @@ def test_numbers_keep_to_their_range(name, inside, outside):
 def test_a_choice_outside_its_list_fails_before_anything_runs(tmp_path):
     said = r"^-p 04_explainability\.method=gradcm: method = 'gradcm'; allowed are gradcam, layercam$"
     with pytest.raises(ValueError, match=said):
-        runner.plan(ROOT, "smoke", ["04_explainability.method=gradcm"], str(tmp_path))
+        runner.plan("smoke", ["04_explainability.method=gradcm"], str(tmp_path))
 
 
 def test_choices_are_what_the_modules_take():

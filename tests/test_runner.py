@@ -62,8 +62,8 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(project, *overrides, start=None, outputs=None, profile="tiny", end=None):
-    return runner.run(project, profile, start, list(overrides), outputs, end)
+def run(*overrides, start=None, outputs=None, profile="tiny", end=None):
+    return runner.run(profile, start, list(overrides), outputs, end)
 
 
 def left(project) -> set[str]:
@@ -76,7 +76,7 @@ DONE = {"01_first.ipynb", "01_first.json", "02_second.ipynb", "02_second.json"}
 
 def test_a_profile_runs_in_order_and_its_copies_hold_no_stderr_and_no_folder(project, capfd):
     environment = dict(os.environ)
-    assert run(project, "02_second.mode=noise") == 0
+    assert run("02_second.mode=noise") == 0
     assert os.environ == environment
     shown = capfd.readouterr()
     assert shown.out.index("working pass") < shown.out.index("seed 5") < shown.out.index("To read:")
@@ -96,13 +96,13 @@ def test_a_profile_runs_in_order_and_its_copies_hold_no_stderr_and_no_folder(pro
     assert result["parameters"] == {"outputs": "outputs/tiny", "seed": 5, "mode": "noise", "weights": None}
 
     # --from: everything fits, then a file of an earlier room is altered, then its JSON is gone
-    assert run(project, start="02_second") == 0
+    assert run(start="02_second") == 0
     (project / "outputs/tiny/01_first/a.csv").write_text("seed 6")
-    assert run(project, start="02_second") == 2
+    assert run(start="02_second") == 2
     assert "01_first/a.csv: changed since 01_first ran" in capfd.readouterr().err
     assert left(project) == DONE, "a refused run removes nothing"
     (project / "outputs/tiny/01_first.json").unlink()
-    assert run(project, start="02_second") == 2
+    assert run(start="02_second") == 2
     assert "01_first has not finished here" in capfd.readouterr().err
 
 
@@ -120,7 +120,7 @@ def test_a_failure_is_kept_beside_and_named_in_one_line(project, capfd, mode, wo
     stale.mkdir(parents=True)
     (stale / "02_second.json").write_text("{}")
     (stale / "02_second.ipynb").write_text("{}")
-    assert run(project, f"02_second.mode={mode}") == 1
+    assert run(f"02_second.mode={mode}") == 1
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert words in lines[0]
@@ -134,7 +134,7 @@ def test_all_bad_input_is_reported_together_and_nothing_runs(project, capfd):
     blocked = project / "file"
     blocked.touch()
     wrong = ["02_second.seed=many", "04_none.seed=1", "seed=1", "02_second.mode=[1", "02_second.outputs=x"]
-    assert run(project, *wrong, outputs=str(blocked / "inside")) == 2
+    assert run(*wrong, outputs=str(blocked / "inside")) == 2
     errors = capfd.readouterr().err.splitlines()
     expected = [
         "params/tiny/01_first.yaml: no parameter is called 'sed' (value 5); the nearest is seed",
@@ -161,7 +161,7 @@ def test_from_an_earlier_json_that_is_no_result_is_refused_in_one_line(project, 
         content = json.dumps(whole)
     (project / "outputs/tiny").mkdir(parents=True)
     (project / "outputs/tiny/01_first.json").write_text(content)
-    assert run(project, start="02_second") == 2
+    assert run(start="02_second") == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert re.match(r"error: .*01_first\.json: .*; run (from )?01_first again", line)
 
@@ -180,12 +180,12 @@ def test_a_report_on_a_json_that_is_no_result_is_one_line(project, capsys, conte
 
 def test_folders_dot_files_and_an_empty_outputs_among_the_parameters(project, capfd):
     (project / "params/tiny/.DS_Store").touch()
-    assert list(runner.plan(project, "tiny", [], None)) == ["01_first", "02_second"]
-    assert run(project, outputs="") == 2
+    assert list(runner.plan("tiny", [], None)) == ["01_first", "02_second"]
+    assert run(outputs="") == 2
     assert "--outputs '': empty" in capfd.readouterr().err
     (project / "params/tiny/02_second.yaml").unlink()
     (project / "params/tiny/02_second.yaml").mkdir()
-    assert run(project) == 2
+    assert run() == 2
     assert "02_second.yaml: cannot be read (Is a directory)" in capfd.readouterr().err
 
 
@@ -196,7 +196,7 @@ def test_a_second_run_in_a_folder_is_refused_and_a_dead_ones_lock_is_gone(projec
     hold = f"import os, fcntl; fcntl.flock(os.open({str(folder)!r}, 0), fcntl.LOCK_EX); print(flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     other.stdout.readline()
-    assert run(project) == 2
+    assert run() == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert f"{folder}: another run is at work here" in line
     assert left(project) == {"01_first.json"}, "nothing is removed, nothing is left"
@@ -211,7 +211,7 @@ def test_a_full_disk_is_a_failure_in_one_line(project, capfd, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(execution, "tidy", full)
-    assert run(project, end="01_first") == 1
+    assert run(end="01_first") == 1
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: 01_first, ")
     assert "No space left on device" in line
@@ -219,24 +219,24 @@ def test_a_full_disk_is_a_failure_in_one_line(project, capfd, monkeypatch):
 
 
 def test_an_outputs_folder_that_no_home_has_is_named(project, capfd):
-    assert run(project, outputs="~nobody-of-that-name/x") == 2
+    assert run(outputs="~nobody-of-that-name/x") == 2
     assert "~nobody-of-that-name/x: " in capfd.readouterr().err
 
 
 def test_to_stops_there_and_removes_what_would_be_of_another_run(project, capfd):
     (project / "outputs/tiny").mkdir(parents=True)
     (project / "outputs/tiny/02_second.json").write_text("{}")
-    assert run(project, end="01_first") == 0
+    assert run(end="01_first") == 0
     assert left(project) == {"01_first.ipynb", "01_first.json"}
-    assert run(project, start="02_second", end="01_first") == 2
+    assert run(start="02_second", end="01_first") == 2
     assert "--to 01_first: comes before --from 02_second" in capfd.readouterr().err
 
 
 def test_unknown_profile_and_start_list_what_there_is(project, capfd):
-    assert run(project, profile="tinny") == 2
+    assert run(profile="tinny") == 2
     assert "no profile is called 'tinny'; there are tiny" in capfd.readouterr().err
-    assert run(project, profile="../params/tiny") == 2
-    assert run(project, start="02_secnod") == 2
+    assert run(profile="../params/tiny") == 2
+    assert run(start="02_secnod") == 2
     assert "allowed are 01_first, 02_second" in capfd.readouterr().err
 
 
@@ -252,7 +252,7 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(project, capfd, monkeyp
         return real(*arguments, **options)
 
     monkeypatch.setattr(papermill, "execute_notebook", collide_once)
-    assert execution.execute(project, "tiny", "01_first", {"outputs": "outputs/tiny"}, project / "copy.ipynb") is None
+    assert execution.execute("tiny", "01_first", {"outputs": "outputs/tiny"}, project / "copy.ipynb") is None
     assert len(calls) == 2
     assert "trying once more" in capfd.readouterr().err
 
