@@ -53,9 +53,8 @@ def print_report(profile: str, outputs: str | None) -> int:
     """Print the result table, line by line."""
     from mammolib import report, rooms, runner
 
-    folder = rooms.resolve(outputs or f"outputs/{profile}")
-    known = runner.profiles()
     try:
+        folder, known = rooms.resolve(outputs or f"outputs/{profile}"), runner.profiles()
         if outputs is None and profile not in known and not (folder / f"{report.NOTEBOOK}.json").is_file():
             raise ValueError(f"no profile is called {profile!r}; there are {', '.join(known) or 'none'}")
         lines = report.result_lines(profile, folder)

@@ -178,6 +178,13 @@ def test_a_report_on_a_json_that_is_no_result_is_one_line(project, capsys, conte
     assert "no profile is called 'tinny'; there are tiny" in capsys.readouterr().err
 
 
+def test_a_project_without_pyproject_is_one_line(project, capsys):
+    (project / "pyproject.toml").unlink()
+    assert run() == print_report("tiny", None) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == second == f"error: {project}: no pyproject.toml here; install with `pip install -e .` or run make"
+
+
 def test_folders_dot_files_and_an_empty_outputs_among_the_parameters(project, capfd):
     (project / "params/tiny/.DS_Store").touch()
     assert list(runner.plan("tiny", [], None)) == ["01_first", "02_second"]
