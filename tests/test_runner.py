@@ -222,7 +222,8 @@ def test_a_full_disk_is_a_failure_in_one_line(project, capfd, monkeypatch):
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: 01_first, ")
     assert "No space left on device" in line
-    assert left(project) == {"01_first.failed.ipynb"}
+    # a kernel on a busy machine may have warned on stderr, which is kept beside the failed copy
+    assert left(project) - {"01_first.failed.log"} == {"01_first.failed.ipynb"}
 
 
 def test_an_outputs_folder_that_no_home_has_is_named(project, capfd):
