@@ -227,7 +227,9 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
     for name in [name for name in whole if not name.startswith("class_")]:
         effective = min(smallest) if name == "macro_auc" else patients
         limits = LIMITS.get(name, (1 - 2 / len(classes) if name == MEAN_OVR else 0.0, 1.0))
-        share = name in ("accuracy", "balanced_accuracy", MEAN_OVR)
+        # kappa and F1 follow the accuracy: where its draws hardly vary, theirs don't either
+        follows = name in ("kappa", "macro_f1") and "note" in results["accuracy"]
+        share = name in ("accuracy", "balanced_accuracy", MEAN_OVR) or follows
         results[name] = estimate(whole[name], drawn[name], len(table), patients, limits, effective, share)
     results["one_vs_rest"] = {}
     for c, label in enumerate(classes):

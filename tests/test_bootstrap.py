@@ -151,6 +151,7 @@ def test_a_constant_answer_is_as_uncertain_as_its_patients_are_few(patients, cla
     mean = found["mean_one_vs_rest_accuracy"]
     ends = (1 - 2 * (1 - found["accuracy"][end]) / classes for end in ("low", "high"))
     assert (mean["low"], mean["high"]) == pytest.approx(tuple(ends), abs=1e-5)  # the same information
+    assert found["kappa"]["low"] < 0 < found["kappa"]["high"], "as the accuracy, it does not exclude chance"
 
 
 def test_ordinary_intervals_are_the_bootstraps():
