@@ -86,10 +86,10 @@ def _words(leaf: object) -> str:
 
 
 def shown(leaf: object, name: str = "") -> str:
-    """An estimate as text, `0.473 [0.39, 0.56]`, with the entry it belongs to; "-" where there is none."""
+    """An estimate as text, `0.473 [0.390, 0.558]`, with the entry it belongs to; "-" where there is none."""
     if (numbers := _numbers(leaf)) is None:
         return _words(leaf) or "-"
-    text = "{:.3f} [{:.2f}, {:.2f}]".format(*numbers)
+    text = "{:.3f} [{:.3f}, {:.3f}]".format(*numbers)
     return f"{text} ({class_name(name)})" if name else text
 
 
@@ -127,7 +127,11 @@ def verdict(row, results: dict, cohort: dict, calibrated: bool) -> tuple[str, st
     if numbers is None:
         return text, "not testable here", _words(leaf) or f"no {row.metric} in the results"
     if row.rule == "difference":
-        return (text, *verdict_of_difference(difference_of_shares(numbers, row.value, row.effective_n), row.margin))
+        answer, why = verdict_of_difference(difference_of_shares(numbers, row.value, row.effective_n), row.margin)
+        auc = _numbers(results.get("macro_auc"))
+        if answer == "compatible" and not (auc and auc[1] > 0.5):  # one answer for all can score as much
+            return text, "inconclusive", "the network does not tell the classes apart (macro AUC); " + why
+        return text, answer, why
     answer, why = _above(numbers, row.value, beside)
     return text, answer, at + why
 
@@ -176,8 +180,11 @@ def _on_phantoms(row, numbers: tuple | None, beside: tuple | None, calibrated: b
         return "not testable here", "phantoms: only the mean was set"
     if row.rule == "difference":
         return "not testable here", "phantoms: their difficulty was chosen, it tells nothing about patients"
-    if row.rule == "shown" or numbers is None:
-        return "method check", f"{at}the sign was drawn there; " + (row.reason or "the map gives no number")
+    if row.rule == "shown":
+        picked = "shown is the zone with the highest value, picked afterwards, which need not hold the drawn sign"
+        return "method check", f"{at}{row.reason}; {picked}"
+    if numbers is None:
+        return "method check", f"{at}the sign was drawn there; the map gives no number"
     found = {"compatible": "the map finds it", "incompatible": "the map misses it", "inconclusive": "undecided"}
     answer, why = _above(numbers, row.value, beside)
     return "method check", f"{at}the sign was drawn there; {found[answer]}: {why}"

@@ -25,12 +25,12 @@ def difference_of_shares(
 
 
 def verdict_of_difference(difference: tuple[float, float, float], margin: float) -> tuple[str, str]:
-    """Compatible: the interval lies within the margin. Incompatible: it lies beyond. Else inconclusive."""
+    """Compatible: the interval lies within the margin. Incompatible: it leaves the margin and excludes 0. Else open."""
     gap, low, high = difference
     why = f"difference {gap:+.2f} [{low:+.2f}, {high:+.2f}], margin {margin:g}"
     if -margin <= low and high <= margin:
         return "compatible", why
-    return ("incompatible" if low > margin or high < -margin else "inconclusive"), why
+    return ("incompatible" if low > 0 or high < 0 else "inconclusive"), why
 
 
 def half_width(published: float, effective_n: float, patients: float) -> float:

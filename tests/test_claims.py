@@ -20,10 +20,11 @@ def estimate(value, half=0.05):
     return {"value": value, "low": value - half, "high": value + half, "n": 131, "patients": 66}
 
 
-def evaluation(accuracy=0.473, half=0.05, classes=CLASSES):
+def evaluation(accuracy=0.473, half=0.05, classes=CLASSES, auc=0.65):
     ovr = 1 - 2 * (1 - accuracy) / 3
     return {
         "accuracy": estimate(accuracy, half),
+        "macro_auc": estimate(auc),
         "mean_one_vs_rest_accuracy": estimate(ovr, half),
         "one_vs_rest": {
             name: {"accuracy": estimate(ovr + step, half)}
@@ -138,6 +139,17 @@ def test_hospital_accuracy_is_judged_by_both_errors(accuracy, half, expected):
 def test_a_model_at_chance_is_never_called_compatible():
     for half in (0.001, 0.02, 0.05, 0.1):
         assert answers(evaluation(1 / 3, half), "hospital")["3-class accuracy"] != "compatible"
+    assert answers(evaluation(1 / 3, 0.02), "hospital")["3-class accuracy"] == "incompatible"
+    always_scirrhous = table(evaluation(0.45, 0.02, auc=0.5), "hospital").iloc[0]
+    assert always_scirrhous["verdict"] == "inconclusive"
+    assert always_scirrhous["reason"].startswith("the network does not tell the classes apart (macro AUC)")
+
+
+def test_each_number_can_come_out_compatible():
+    rules = claims.read_claims(FILE)
+    for row in rules[rules["rule"] == "difference"].itertuples():
+        gap = published_share.difference_of_shares((row.value,) * 3, row.value, row.effective_n)
+        assert published_share.verdict_of_difference(gap, row.margin)[0] == "compatible", row.claim
 
 
 def test_difference_equals_newcombes_method_10():
