@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import t
 
 from mammolib import parameters, rooms, runner
 from mammolib.parallel import in_parallel
@@ -53,14 +54,15 @@ def score_in(outputs: Path, conspicuity: float, seed: int, test_images: int) -> 
 
 
 def summarise(conspicuity: float, test_images: int, runs: list[dict]) -> dict:
-    """Mean and spread over the seeds, and whether the mean lies within the target."""
+    """Mean over the seeds, its spread and 95 % half-width, and whether the mean lies within the target."""
     accuracies = [run["accuracy"] for run in runs]
     mean = statistics.mean(accuracies)
     return {
         "conspicuity": conspicuity,
         "test_images": test_images,
         "accuracy": round(mean, 4),
-        "sd": round(statistics.stdev(accuracies), 4) if len(runs) > 1 else None,
+        "sd": round(statistics.stdev(accuracies), 4),
+        "half_width": round(float(t.ppf(0.975, len(runs) - 1)) * statistics.stdev(accuracies) / len(runs) ** 0.5, 4),
         "macro_auc": round(statistics.mean(run["macro_auc"] for run in runs), 4),
         "least_answers": min(min(run["answers"].values()) for run in runs),
         "within_target": abs(mean - TARGET) <= TOLERANCE,

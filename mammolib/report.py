@@ -26,9 +26,9 @@ ROWS = {
     "baseline: headers and breast size, accuracy": "baselines.header_only.accuracy",
 }
 PROFILES = {
-    "demo": "phantoms",
+    "demo": "phantoms, demo's recipe",
     "demo-best": "same phantoms, best recipe",
-    "control": "clear phantoms",
+    "control": "phantoms at conspicuity 1, best recipe",
     "mini-mias": "films (other task)",
 }
 
@@ -54,7 +54,7 @@ def _is_estimate(leaf: object) -> bool:
 
 
 def cell(results: dict | None, path: str | tuple[str, str]) -> str:
-    """One cell: an estimate as `0.473 [0.39, 0.56]`, a number as `0.667`, a range as `0.61 to 0.70`; "-" = none."""
+    """One cell: an estimate as `0.473 [0.390, 0.558]`, a number as `0.667`, a range as `0.61 to 0.70`; "-" = none."""
     if results is None:
         return "-"
     if isinstance(path, tuple):

@@ -35,7 +35,8 @@ def recipe_table(parameters: dict, image_shape: tuple[int, int], recipes: Path) 
     """
     facts = pd.read_csv(recipes, dtype=str, keep_default_na=False)
     run = facts["parameter"].map(recipe_texts(parameters, image_shape))
-    same = np.where(facts["report"] == UNKNOWN, UNKNOWN, np.where(facts["report"] == run, "yes", "no"))
+    unknown = facts["report"].str.endswith(UNKNOWN)
+    same = np.where(unknown, UNKNOWN, np.where(facts["report"] == run, "yes", "no"))
     table = facts.assign(**{"this run": run, "as reported": same}).rename(columns={"authors": "authors' code"})
     return table.drop(columns="parameter").set_index("label").rename_axis("parameter")
 

@@ -221,7 +221,7 @@ def zone_text(summary: Mapping) -> pd.DataFrame:
     for name, zones in summary.items():
         for zone, found in zones.items():
             row = {key: shown(part, part.get("against", "")) for key, part in found.items()}
-            n = {key: found["energy"][key] for key in ("n", "patients")}
+            n = {key: found["energy"][key] for key in ("n", "patients")} | {"n of contrast": found["contrast"]["n"]}
             rows.append({"class": class_name(name), "zone": zone} | row | n)
     return pd.DataFrame(rows).set_index(["class", "zone"])
 

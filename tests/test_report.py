@@ -71,7 +71,7 @@ def test_paper_committed_and_this_run_are_kept_apart(project):
     lines = report.result_lines("demo", project / "outputs" / "demo")
     row = next(line for line in lines if line.startswith("accuracy"))
     assert row.split()[1:] == [
-        *("0.473", "[0.39,", "0.56]"),
+        *("0.473", "[0.390,", "0.558]"),
         *shown_accuracy(project, True),
         *shown_accuracy(project, False),
     ]
@@ -141,7 +141,7 @@ def test_readme_table_holds_the_runs_numbers(project):
     rows = [[text.strip() for text in line.split("|")[1:-1]] for line in report.readme_table(project).splitlines()]
     assert {len(row) for row in rows} == {len(report.PROFILES) + 3}
     table = {row[0]: row[1:] for row in rows}
-    assert table["accuracy"][:3] == ["0.473 [0.39, 0.56]", " ".join(shown_accuracy(project, False)), "-"]
+    assert table["accuracy"][:3] == ["0.473 [0.390, 0.558]", " ".join(shown_accuracy(project, False)), "-"]
     assert table["one-vs-rest accuracies, range"][0] == "0.61 to 0.70"
     assert table["mean one-vs-rest accuracy"][0] == "0.649 (arithmetic)"
     assert table["baseline: always no, mean one-vs-rest"][:2] == ["0.667", "0.667"]
