@@ -139,7 +139,7 @@ def some_cases(right: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def heat_bar(axes: Sequence[Axes], label: str = "share of the image's strongest cell, over all classes (weak is transparent)"):
+def heat_bar(axes: Sequence[Axes], label: str = "share of the image's strongest cell (weak is transparent)"):
     """Colour bar beside a row or block of maps; `axes` as `plt.subplots` returns them."""
     axes = np.atleast_1d(axes)
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), HEAT)
