@@ -29,6 +29,11 @@ def notebook(folder: Path, source: str, name: str = "01_x") -> Path:
     return path
 
 
+def test_run_all_in_jupyterlab_is_the_smoke_profile():
+    for path in (ROOT / "params" / "smoke").glob("*.yaml"):
+        assert parameters.read_parameter_file(path) == {}, f"{path.name}: make it the notebook's default"
+
+
 def test_declared_parameters_keep_annotation_and_default(tmp_path):
     declared = parameters.declared_parameters(notebook(tmp_path, GOOD))
     assert declared["weights"] == ("str | None", None)
