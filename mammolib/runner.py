@@ -5,6 +5,7 @@ nothing *and* the JSON of its last cell is there: papermill calls a notebook fin
 whose cell called `sys.exit(0)`.
 """
 
+import re
 import sys
 import tempfile
 import time
@@ -14,6 +15,9 @@ from typing import Any
 import yaml
 
 from mammolib import execution, parameters, rooms
+
+# Parameters that name a file or folder which has to be there
+INPUTS = ("source", "registry", "annotations", "label_map", "claims", "predictions", "compare_with")
 
 
 class NotebookFailedError(Exception):
@@ -70,6 +74,11 @@ def _stems(notebook: Path) -> str:
     return ", ".join(sorted(path.stem for path in notebook.parent.glob("*.ipynb"))) or "none"
 
 
+def is_day(text: str) -> bool:
+    """Tell whether a value is a bare day: the shell takes the quotes away that would keep YAML from reading a date."""
+    return bool(re.fullmatch(r"\s*\d{4}-\d{1,2}-\d{1,2}\s*", text))
+
+
 def _apply(overrides: list[str], planned: dict, declared: dict) -> list[str]:
     """Put `-p` values into the plan; return the problems."""
     problems = []
@@ -84,7 +93,7 @@ def _apply(overrides: list[str], planned: dict, declared: dict) -> list[str]:
             problems.append(f"-p {text}: outputs is set by the runner; use --outputs")
         else:
             try:
-                new = {parameter: yaml.safe_load(value)}
+                new = {parameter: value.strip() if is_day(value) else yaml.safe_load(value)}
             except parameters.YAML_ERRORS as error:
                 problems.append(f"-p {text}: not valid YAML ({' '.join(str(error).split())})")
                 continue
@@ -145,12 +154,32 @@ def run(profile: str, start: str | None, overrides: list[str], outputs: str | No
         if last <= first:
             raise ValueError(f"--to {end}: comes before --from {start}")
         with execution.locked(folder):
-            if problems := earlier_problems(folder, names[:first]):
+            problems = earlier_problems(folder, names[:first])
+            if problems := problems or missing_inputs(planned, names[first:last]):
                 raise ValueError("\n".join(problems))
             return run_planned(profile, planned, folder, first, last)
     except (ValueError, OSError) as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
+
+
+def missing_inputs(planned: dict[str, dict[str, Any]], names: list[str]) -> list[str]:
+    """What the notebooks `names` would not find, one line each: known before results of a run before are removed."""
+    problems = []
+    for name in names:
+        declared = parameters.declared_parameters(rooms.project_root() / "notebooks" / f"{name}.ipynb")
+        values = {key: parameter.default for key, parameter in declared.items()} | planned[name]
+        wanted = {key: values.get(key) for key in INPUTS}
+        if values.get("layout", "registry") != "registry":
+            wanted["source"] = wanted["source"] or f"data/{values['layout']}"
+        if values.get("cohort"):
+            wanted["cohort"] = f"{values['cohort']}/01_data_curation.json"
+        problems += [
+            f"{name}: {key} = {value!r}: no such file or folder; relative paths start at the folder of pyproject.toml"
+            for key, value in wanted.items()
+            if value and not rooms.resolve(value).exists()
+        ]
+    return problems
 
 
 def run_planned(profile: str, planned: dict[str, dict[str, Any]], folder: Path, first: int, last: int) -> int:

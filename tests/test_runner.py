@@ -17,7 +17,10 @@ from mammolib import execution, rooms, runner
 from mammolib.__main__ import print_report
 
 ROOT = Path(__file__).parents[1]
-PARAMETERS = 'outputs: str = "outputs/smoke"\nseed: int = 1\nmode: str = "pass"\nweights: str | None = None'
+PARAMETERS = (
+    'outputs: str = "outputs/smoke"\nseed: int = 1\nmode: str = "pass"\nweights: str | None = None\n'
+    "claims: str | None = None"
+)
 SETUP = 'import os, signal, sys, time\nfrom mammolib.rooms import open_room\nroom = open_room("{name}", globals())'
 ACT = """
 print("working", mode, os.getpid(), flush=True)
@@ -93,7 +96,8 @@ def test_a_profile_runs_in_order_and_its_copies_hold_no_stderr_and_no_folder(pro
     assert [cell.execution_count for cell in book.cells if cell.cell_type == "code"] == [1, 2, 3, 4, 5, 6]
     result = json.loads((project / "outputs/tiny/02_second.json").read_text())
     assert result["profile"] == "tiny"
-    assert result["parameters"] == {"outputs": "outputs/tiny", "seed": 5, "mode": "noise", "weights": None}
+    given = {"outputs": "outputs/tiny", "seed": 5, "mode": "noise"}
+    assert result["parameters"] == given | {"weights": None, "claims": None}
 
     # --from: everything fits, then a file of an earlier room is altered, then its JSON is gone
     assert run(start="02_second") == 0
@@ -224,6 +228,18 @@ def test_a_full_disk_is_a_failure_in_one_line(project, capfd, monkeypatch):
     assert "No space left on device" in line
     # a kernel on a busy machine may have warned on stderr, which is kept beside the failed copy
     assert left(project) - {"01_first.failed.log"} == {"01_first.failed.ipynb"}
+
+
+def test_an_input_that_is_not_there_costs_no_earlier_result(project, capfd):
+    assert run() == 0
+    assert run("02_second.claims=params/mine.csv") == 2
+    assert "02_second: claims = 'params/mine.csv': no such file or folder" in capfd.readouterr().err
+    assert left(project) == DONE
+
+
+@pytest.mark.parametrize("value", ["2024-12-31", " 2024-1-5 "])
+def test_a_day_needs_no_quotes_that_the_shell_would_eat(project, value):
+    assert runner.plan("tiny", [f"01_first.weights={value}"], None)["01_first"]["weights"] == value.strip()
 
 
 def test_an_outputs_folder_that_no_home_has_is_named(project, capfd):
