@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 
@@ -38,4 +39,10 @@ def validation_part(labels: Sequence, patients: Sequence, share: float, seed: in
     """
     if share == 0:
         return np.full(len(labels), -1)
-    return np.where(patient_folds(labels, patients, round(1 / share), seed) == 0, 0, -1)
+    parts, fewest = round(1 / share), pd.Series(patients).groupby(np.asarray(labels)).nunique().min()
+    if parts > fewest:
+        raise ValueError(
+            f"validation_share: {share} holds out one patient in {parts} of each class, but a class has {fewest}; "
+            f"allowed is {1 / fewest:.3g} or more, or 0 (nobody)"
+        )
+    return np.where(patient_folds(labels, patients, parts, seed) == 0, 0, -1)

@@ -65,6 +65,9 @@ def test_validation_part_holds_out_whole_patients():
     assert not set(patients[part == 0]) & set(patients[part == -1])
     assert 0.05 < np.mean(part == 0) < 0.15
     assert (validation_part(labels, patients, 0.0, seed=0) == -1).all()
+    few = np.arange(12)
+    with pytest.raises(ValueError, match=r"share: 0\.1 holds out .* a class has 6; allowed is 0\.167 or more"):
+        validation_part(few % 2, few, 0.1, seed=0)
 
 
 def test_too_few_patients_name_class_and_count():
