@@ -7,7 +7,7 @@ ARGS ?=
 RUN := .venv/bin/python -m mammolib
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help reproduce test lint lab run setup clean-venv
+.PHONY: help reproduce test lint lab run profile setup clean-venv
 
 help:
 	@echo "make reproduce           the study on phantoms: sets up .venv, runs the demo profile, prints the result table"
@@ -15,6 +15,7 @@ help:
 	@echo "make lab                 JupyterLab on notebooks/"
 	@echo "make run PROFILE=control any profile of params/; more arguments in ARGS='--from 03_evaluation'"
 	@echo "make lint                ruff only"
+	@echo "make setup               .venv only (about 3 minutes)"
 	@echo "make clean-venv          remove .venv"
 	@echo "PYTHON=/path/to/python   chooses the interpreter for .venv"
 
@@ -22,8 +23,11 @@ reproduce: setup
 	@$(RUN) run demo
 	@$(RUN) report demo
 
-run: setup
+run: profile setup
 	@$(RUN) run $(PROFILE) $(ARGS)
+
+profile: # before 3 GB are installed for a profile that is not there
+	@test -d "params/$(PROFILE)" || { echo "error: no profile is called '$(PROFILE)'; there are $$(ls params | grep -v '\.' | xargs)" >&2; exit 2; }
 
 test: lint
 	.venv/bin/python -m pytest
@@ -33,7 +37,7 @@ lint: setup
 	.venv/bin/ruff format --check .
 
 lab: setup
-	.venv/bin/jupyter lab --notebook-dir=notebooks
+	TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/jupyter lab --notebook-dir=notebooks $(ARGS)
 
 # The stamp is written last and holds what the environment was made from, so that an interrupted install starts again.
 setup:

@@ -153,7 +153,8 @@ class Room:
         outputs = self._outputs_of(notebook)
         path = outputs / notebook / file
         if not path.exists():
-            raise FileNotFoundError(f"{path}: missing; run {notebook} first (python -m mammolib run {self.profile})")
+            profile = self.profile if outputs == self.outputs else outputs.name
+            raise FileNotFoundError(f"{path}: missing; run {notebook} first (make run PROFILE={profile})")
         read_result(outputs / f"{notebook}.json")
         return self._recorded(path)
 
