@@ -37,6 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.command == "run":
             return runner.run(chosen.profile, chosen.start, chosen.overrides, chosen.outputs, chosen.end)
         return print_report(chosen.profile, chosen.outputs)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("mammolib"):
+            raise
+        print(f"error: this Python has no {error.name}; use .venv/bin/python, which make setup makes", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 130

@@ -242,6 +242,15 @@ def test_a_day_needs_no_quotes_that_the_shell_would_eat(project, value):
     assert runner.plan("tiny", [f"01_first.weights={value}"], None)["01_first"]["weights"] == value.strip()
 
 
+def test_a_python_without_the_packages_is_told_which_has_them():
+    bare = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})"]
+    bare[-1] += "; from mammolib.__main__ import main; sys.exit(main(['run', 'smoke']))"
+    ended = subprocess.run(bare, capture_output=True, text=True)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert re.fullmatch(r"error: this Python has no \w+; use \.venv/bin/python, which make setup makes", line)
+
+
 def test_an_outputs_folder_that_no_home_has_is_named(project, capfd):
     assert run(outputs="~nobody-of-that-name/x") == 2
     assert "~nobody-of-that-name/x: " in capfd.readouterr().err
