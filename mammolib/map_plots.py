@@ -162,14 +162,16 @@ def zone_points(zones: Mapping[str, Mapping], name: str, ax: Axes, classes: Sequ
         The class to draw.
     """
     colour, everyone = class_palette(classes)[name], [zones[c][zone]["enrichment"] for c in zones for zone in INSIDE]
-    ends = [part[end] for part in everyone for end in ("low", "high") if part["value"] is not None]
+    ends = [part[end] for part in everyone for end in ("low", "high", "value") if part[end] is not None]
     lowest, highest = max(0.1, min([0.5, *(0.9 * end for end in ends)])), max([2.0, *(1.15 * end for end in ends)])
     for i, part in enumerate(zones[name][zone]["enrichment"] for zone in INSIDE):
         if part["value"] is None:
             says = "not\nresolvable" if "not resolvable" in part.get("note", "") else "not\nestimable"
             ax.text(i, 1.05, says, ha="center", va="bottom", fontsize=9, color="0.4")
             continue
-        value, low, high = (max(part[key], lowest) for key in ("value", "low", "high"))
+        # all draws agree, as where no map has anything in the zone: a point without an interval
+        whiskers = [part["value"] if part[key] is None else part[key] for key in ("low", "high")]
+        value, low, high = (max(number, lowest) for number in (part["value"], *whiskers))
         ax.errorbar(i, value, [[value - low], [high - value]], fmt="o", color=colour, capsize=4, markersize=6)
     ax.axhline(1, color="0.4", linestyle=":", zorder=0)
     ax.set_yscale("log")

@@ -36,6 +36,17 @@ def test_enrichment_stands_on_a_log_axis_and_outside_the_breast_has_none():
     assert axes.get_ylim()[0] > 0, "an interval down to 0 ends at the axis"
 
 
+def test_an_enrichment_without_an_interval_is_a_point():
+    """All draws agree where no map of the class has anything in a zone, as in a class that most maps leave empty."""
+    sure = {"value": 0.0, "low": None, "high": None, "note": "interval not estimable: all draws agree"}
+    size = {"value": 0.0, "n": 3, "patients": 3}
+    axes = zone_points(
+        {"a": {zone: {"energy": size, "enrichment": sure} for zone in ZONES}}, "a", Figure().subplots(), ["a"]
+    )
+    assert len(axes.containers) == 4
+    assert not axes.texts
+
+
 def test_titles_tell_the_probability_of_truth_and_answer():
     cases = pd.DataFrame({"label": ["a", "b"], "p_a": [0.3, 0.2], "p_b": [0.7, 0.8]})
     first, second = case_titles(cases, ["a", "b"])
