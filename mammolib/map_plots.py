@@ -120,6 +120,9 @@ def show_case(image: np.ndarray, panels: Sequence[tuple], axes: Sequence[Axes], 
     for ax, (display, cell, text) in zip(axes[1:], panels, strict=True):
         show_map(image, display, cell, ax, lesions=lesions)
         ax.set_title(text, fontsize=8)
+        if not display.any():  # else a map without any positive value looks like an image without a map
+            where = {"transform": ax.transAxes, "ha": "center", "va": "bottom"}
+            ax.text(0.5, 0.03, "empty map", color="white", backgroundcolor="black", fontsize=8, **where)
 
 
 def surest_case(cases: pd.DataFrame, name: str) -> int:

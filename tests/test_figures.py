@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mammolib.map_plots import case_titles, zone_points
+from mammolib.map_plots import case_titles, show_case, zone_points
 from mammolib.training_plots import plot_curves
 from mammolib.zones import ZONES
 
@@ -45,6 +45,13 @@ def test_an_enrichment_without_an_interval_is_a_point():
     )
     assert len(axes.containers) == 4
     assert not axes.texts
+
+
+def test_an_empty_map_says_so():
+    image, empty, full = np.full((32, 32), 9, np.uint16), np.zeros((4, 4)), np.eye(4)
+    axes = Figure().subplots(1, 3)
+    show_case(image, [(empty, 8, "one"), (full, 8, "other")], axes, "case", [], np.nan)
+    assert [[text.get_text() for text in ax.texts] for ax in axes] == [[], ["empty map"], []]
 
 
 def test_titles_tell_the_probability_of_truth_and_answer():
