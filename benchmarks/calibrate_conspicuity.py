@@ -55,14 +55,14 @@ def score_in(outputs: Path, conspicuity: float, seed: int, test_images: int) -> 
 
 def summarise(conspicuity: float, test_images: int, runs: list[dict]) -> dict:
     """Mean over the seeds, its spread and 95 % half-width, and whether the mean lies within the target."""
-    accuracies = [run["accuracy"] for run in runs]
-    mean = statistics.mean(accuracies)
+    accuracies, n = [run["accuracy"] for run in runs], len(runs)
+    mean, sd = statistics.mean(accuracies), statistics.stdev(accuracies) if n > 1 else None
     return {
         "conspicuity": conspicuity,
         "test_images": test_images,
         "accuracy": round(mean, 4),
-        "sd": round(statistics.stdev(accuracies), 4),
-        "half_width": round(float(t.ppf(0.975, len(runs) - 1)) * statistics.stdev(accuracies) / len(runs) ** 0.5, 4),
+        "sd": sd and round(sd, 4),
+        "half_width": sd and round(float(t.ppf(0.975, n - 1)) * sd / n**0.5, 4),
         "macro_auc": round(statistics.mean(run["macro_auc"] for run in runs), 4),
         "least_answers": min(min(run["answers"].values()) for run in runs),
         "within_target": abs(mean - TARGET) <= TOLERANCE,
@@ -83,7 +83,7 @@ def main() -> None:
     if shipped.default in chosen.seeds:
         parser.error(f"--seeds {shipped.default}: the shipped seed may choose nothing; take any other")
     rows = [(chosen.conspicuity, seed, chosen.test_images) for seed in chosen.seeds]
-    summary = summarise(*rows[0][::2], list(in_parallel(score, rows, "seeds", chosen.workers)))
+    summary = summarise(chosen.conspicuity, chosen.test_images, list(in_parallel(score, rows, "seeds", chosen.workers)))
     if chosen.record:
         with rooms.writing(RECORD) as partial:
             partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """The calibration: what its script refuses, and its record. Its runs take minutes, so they are not tests."""
 
 import json
+import runpy
 import subprocess
 import sys
 
@@ -20,6 +21,14 @@ def test_the_shipped_seed_may_choose_nothing():
 
 def read_record() -> dict:
     return json.loads((project_root() / "benchmarks/calibrate_conspicuity.json").read_text(encoding="utf-8"))
+
+
+def test_the_record_is_the_summary_of_its_runs_and_one_seed_has_no_spread():
+    script = runpy.run_path(str(project_root() / "benchmarks/calibrate_conspicuity.py"))
+    record = read_record()
+    assert script["summarise"](record["conspicuity"], record["test_images"], record["runs"]) == record
+    alone = script["summarise"](0.5, 1000, record["runs"][:1])
+    assert (alone["sd"], alone["half_width"]) == (None, None)
 
 
 @pytest.mark.xfail(strict=True, reason="missed by 0.008: 0.511 over 6 seeds, which lie 0.11 (SD) apart")
