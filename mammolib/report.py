@@ -28,7 +28,7 @@ ROWS = {
 PROFILES = {
     "demo": "phantoms, demo's recipe",
     "demo-best": "same phantoms, best recipe",
-    "control": "phantoms at conspicuity 1, best recipe",
+    "control": "clearer phantoms, best recipe",
     "mini-mias": "films (other task)",
 }
 
