@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import fft, ndimage
 
-from mammolib.phantom_lesion import draw_mass, draw_sign
+from mammolib.phantom_lesion import draw_mass, draw_sign, with_values_of
 
 DETECTOR_MM = (233.0, 179.0)  # height, width: a 24 x 18 cm detector, 3328 x 2560 pixels of 0.070 mm
 FIELD_MM = 0.5  # grid of the random field: it holds frequencies up to 1 cycle/mm, where f^-3 has faded
@@ -188,7 +188,7 @@ def view_marker(case: Case, shape: tuple[int, int], spacing: float) -> np.ndarra
 
 
 def draw_parts(case: Case, pixel_spacing_mm: float) -> dict:
-    """Draw one view in parts that add up.
+    """Draw one view in parts, which `compose` puts together.
 
     Parameters
     ----------
@@ -200,8 +200,8 @@ def draw_parts(case: Case, pixel_spacing_mm: float) -> dict:
     Returns
     -------
     dict
-        background, mass, sign, noise: (rows, columns) float32 in presentation units; breast: bool mask; marker:
-        float32; lesion: (x, y, radius) in mm. All in the frame of a left breast.
+        background, mass, uneven, sign, noise: (rows, columns) float32 in presentation units; breast: bool mask; ring:
+        int32, see `draw_sign`; marker: float32; lesion: (x, y, radius) in mm. All in the frame of a left breast.
     """
     if not 0.05 <= pixel_spacing_mm <= 2:
         raise ValueError(f"pixel_spacing_mm is {pixel_spacing_mm}; allowed: 0.05 to 2 mm")
@@ -225,13 +225,15 @@ def draw_parts(case: Case, pixel_spacing_mm: float) -> dict:
     tissue = roll * tissue + 0.12 * np.exp(-(((skin - 1) / 0.8) ** 2))  # the skin line, 1.5 mm
     background = np.where(breast, np.clip(tissue, 0.08, None), np.float32(AIR)).astype(np.float32)
     mass = draw_mass(stream(case, "mass"), a["lesion"], a["mass_height"], a["mass_unevenness"], x, y) * breast
-    sign = draw_sign(case.sign, stream(case, "sign"), a["lesion"], x, y, background, breast)
+    uneven, sign, ring = draw_sign(case.sign, stream(case, "sign"), a["lesion"], x, y, background, breast)
     # Quantum noise: the same spectral density at every spacing, so more in a smaller pixel.
     noise = stream(case, "noise").standard_normal(shape, dtype=np.float32) * np.float32(0.0035 / pixel_spacing_mm * 0.5)
     return {
         "background": background,
         "mass": mass,
+        "uneven": uneven,
         "sign": sign,
+        "ring": ring,
         "noise": noise,
         "breast": breast,
         "marker": view_marker(case, shape, pixel_spacing_mm),
@@ -247,16 +249,19 @@ def breast_with_edges(breast: np.ndarray) -> np.ndarray:
 def compose(
     parts: dict, visibility: float = 1.0, conspicuity: float = 1.0, mass: bool = True, sign: bool = True
 ) -> np.ndarray:
-    """Add up the parts: (rows, columns) float32 in [0, 1], left-breast frame.
+    """Put the parts together: (rows, columns) float32 in [0, 1], left-breast frame.
 
     `mass=False, sign=False` is the lesion-free twin: the same breast, noise and marker. `visibility` scales the mass,
-    `conspicuity` the class sign alone.
+    `conspicuity` the class sign alone. Whatever the class, each ring around the lesion ends with the values that it has
+    with uneven tissue alone, whatever lies beneath: the sign only says where they stand.
     """
     image = parts["background"] + parts["noise"]
     if mass:
         image = image + np.float32(visibility) * parts["mass"]
     if sign:
-        image = image + np.float32(conspicuity) * parts["sign"]
+        around = parts["ring"] >= 0
+        uneven, drawn = (image[around] + np.float32(conspicuity) * parts[name][around] for name in ("uneven", "sign"))
+        image[around] = with_values_of(drawn, uneven, parts["ring"][around])
     return np.clip(np.maximum(image, 0.9 * parts["marker"]), 0, 1)
 
 

@@ -167,17 +167,18 @@ def draw_sign(
     y: np.ndarray,
     background: np.ndarray,
     breast: np.ndarray,
-) -> np.ndarray:
-    """Draw the sign of a class at conspicuity 1, woven into uneven tissue; that tissue alone where `sign` is None.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw uneven tissue at conspicuity 1, alone and with the sign of a class woven in (alone again where it is None).
 
-    The tissue is drawn first, so that it is the same whatever the sign: drawn with and without it, the difference
-    between the two is the sign.
+    The tissue is drawn first, so that it is the same whatever the sign.
 
     Returns
     -------
-    ndarray
+    uneven, sign : ndarray
         (rows, columns) float32 presentation units. Each ring of one pixel has mean 0 and the same values for every
         class; 0 beyond REACH and outside the breast.
+    ring : ndarray
+        (rows, columns) int32: the ring of each pixel, -1 beyond REACH and outside the breast.
 
     Raises
     ------
@@ -199,13 +200,22 @@ def draw_sign(
     ring = np.rint(d * radius / spacing).astype(int)
     of_ring = ring * spacing / radius
     share = bright_share(of_ring)
+    scale, drawn = SIGN_SD * strength(of_ring), [mixed]
     if sign is not None:
         low, high = ZONE[sign]
         in_zone = np.clip((d - low) / 0.2, 0, 1) * np.clip((high - d) / 0.2, 0, 1)  # soft: its border draws no circle
         structure = SIGNS[sign](rng, lesion, x, y, tissue)[inside]
-        mixed = mixed + SIGN_OVER_UNEVEN * in_zone * equal_rings(structure, ring, share)
-    part = np.zeros(inside.shape)
-    part[inside] = SIGN_SD * strength(of_ring) * equal_rings(mixed, ring, share)
-    full = np.zeros(breast.shape, np.float32)
-    full[rows, columns] = part
-    return full
+        drawn.append(mixed + SIGN_OVER_UNEVEN * in_zone * equal_rings(structure, ring, share))
+    parts = [np.zeros(breast.shape, np.float32) for _ in drawn]
+    for part, field in zip(parts, drawn, strict=True):
+        part[rows, columns][inside] = scale * equal_rings(field, ring, share)
+    rings = np.full(breast.shape, -1, np.int32)
+    rings[rows, columns][inside] = ring
+    return parts[0], parts[-1], rings
+
+
+def with_values_of(pattern: np.ndarray, values: np.ndarray, ring: np.ndarray) -> np.ndarray:
+    """Give each ring of `pattern` the values that `values` has there, in the pattern's order; (n,) each."""
+    arranged = np.empty_like(values)
+    arranged[np.lexsort((pattern, ring))] = values[np.lexsort((values, ring))]
+    return arranged

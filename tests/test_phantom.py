@@ -56,9 +56,13 @@ def test_same_case_at_another_spacing_is_the_same_picture(view):
 def test_parts_add_up_and_the_twin_has_no_lesion():
     parts = parts_of(5)
     twin = compose(parts, mass=False, sign=False)
-    np.testing.assert_allclose(
-        compose(parts, 1, 0.5), np.clip(twin + parts["mass"] + 0.5 * parts["sign"], 0, 1), atol=1e-6
-    )
+    summed = np.clip(twin + parts["mass"] + 0.5 * parts["sign"], 0, 1)
+    around = parts["ring"] >= 0
+    np.testing.assert_allclose(compose(parts, 1, 0.5)[~around], summed[~around], atol=1e-6)
+    assert np.corrcoef(compose(parts, 1, 0.5)[around], summed[around])[0, 1] > 0.99  # each ring keeps its order
+    alone = parts_of(5, None)
+    summed = np.clip(twin + parts["mass"] + 0.5 * alone["uneven"], 0, 1)
+    np.testing.assert_allclose(compose(alone, 1, 0.5), summed, atol=1e-6)
     np.testing.assert_array_equal(compose(parts, 1, 0), compose(parts, 1, 1, sign=False))
     np.testing.assert_array_equal(compose(parts, 0, 0), twin)
 
@@ -84,6 +88,18 @@ def test_every_ring_holds_the_same_values_in_every_class(patient):
     beyond = (d < REACH[0]) | (d > REACH[1]) | ~drawn[0]["breast"]
     assert all(parts["sign"].any() for parts in drawn)
     assert not any(parts["sign"][beyond].any() for parts in drawn)
+
+
+@pytest.mark.parametrize(("visibility", "conspicuity"), [(1, 1.1), (0.5, 2), (0, 0.3)])
+def test_every_ring_of_the_image_holds_the_same_values_in_every_class(visibility, conspicuity):
+    drawn = [parts_of(8, sign) for sign in (*SIGNS, None)]
+    images = [compose(parts, visibility, conspicuity) for parts in drawn]
+    ring = drawn[0]["ring"]
+    for image, parts in zip(images[:-1], drawn, strict=False):
+        np.testing.assert_array_equal(parts["ring"], ring)
+        assert np.abs(image - images[-1]).max() > 0.1 * conspicuity
+        order = [np.lexsort((values.ravel(), ring.ravel())) for values in (image, images[-1])]
+        np.testing.assert_array_equal(image.ravel()[order[0]], images[-1].ravel()[order[1]])
 
 
 @pytest.mark.parametrize("sign", SIGNS)
