@@ -6,7 +6,7 @@ class. 5 to 8 minutes a seed on 2 cores; two seeds side by side are half as fast
 value chosen is frozen in params/demo/00_synthetic_cohort.yaml, and what it scored in calibrate_conspicuity.json beside
 this script (--record).
 
-    python benchmarks/calibrate_conspicuity.py --conspicuity 1.1 --seeds 241 242 243 244 245 246 --workers 2 --record
+    python benchmarks/calibrate_conspicuity.py --conspicuity 1.2 --seeds 251 252 253 254 255 256 --workers 2 --record
 """
 
 import argparse
