@@ -294,8 +294,8 @@ def test_a_kernel_that_does_not_start_is_tried_once_more(project, capfd, monkeyp
 def test_an_interrupted_run_leaves_nothing_under_a_final_name_and_no_kernel(project, sent, status):
     command = [sys.executable, "-m", "mammolib", "run", "tiny", "-p", "02_second.mode=wait", "--outputs", "elsewhere"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # A shell lets its background jobs ignore Ctrl-C, and a job of CI may be one: the user's terminal does not.
-    attend = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    # A shell lets background jobs ignore Ctrl-C, and nohup a hang-up; a job of CI may be either, a user's run is not.
+    attend = lambda: signal.signal(sent, signal.SIG_DFL)  # noqa: E731
     process = subprocess.Popen(command, cwd=ROOT, preexec_fn=attend, **pipes)
     while not (line := process.stdout.readline()).startswith("working wait"):  # streamed while it runs
         assert process.poll() is None
