@@ -19,9 +19,10 @@ import pandas as pd
 from scipy.stats import t
 
 from mammolib import parameters, rooms, runner
+from mammolib.claims import CALIBRATION_TOLERANCE
 from mammolib.parallel import in_parallel
 
-TARGET, TOLERANCE = 62 / 131, 0.03
+TARGET = 62 / 131
 LAST = "03_evaluation"
 RECORD = Path(__file__).with_suffix(".json")
 
@@ -65,7 +66,7 @@ def summarise(conspicuity: float, test_images: int, runs: list[dict]) -> dict:
         "half_width": sd and round(float(t.ppf(0.975, n - 1)) * sd / n**0.5, 4),
         "macro_auc": round(statistics.mean(run["macro_auc"] for run in runs), 4),
         "least_answers": min(min(run["answers"].values()) for run in runs),
-        "within_target": abs(mean - TARGET) <= TOLERANCE,
+        "within_target": abs(mean - TARGET) <= CALIBRATION_TOLERANCE,
         "runs": runs,
     }
 
