@@ -252,8 +252,8 @@ def compose(
     """Put the parts together: (rows, columns) float32 in [0, 1], left-breast frame.
 
     `mass=False, sign=False` is the lesion-free twin: the same breast, noise and marker. `visibility` scales the mass,
-    `conspicuity` the class sign alone. Whatever the class, each ring around the lesion ends with the values that it has
-    with uneven tissue alone, whatever lies beneath: the sign only says where they stand.
+    `conspicuity` the uneven tissue with the class sign in it. Whatever the class, each ring around the lesion ends with
+    the values that it has with uneven tissue alone, whatever lies beneath: the sign only says where they stand.
     """
     image = parts["background"] + parts["noise"]
     if mass:
