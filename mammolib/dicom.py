@@ -5,79 +5,100 @@ over the table of all stored values (4,096 of them at 12 bits), and the pixels t
 """
 
 import hashlib
+import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.pixels import apply_windowing, pixel_array
-from pydicom.uid import (
-    ComputedRadiographyImageStorage,
-    DigitalMammographyXRayImageStorageForPresentation,
-    DigitalMammographyXRayImageStorageForProcessing,
-    SecondaryCaptureImageStorage,
-)
+from PIL import Image
+from pydicom import uid
+from pydicom.encaps import get_frame
+from pydicom.pixels import pixel_array
+from scipy import ndimage
 
+from mammolib.headers import UnreadableImage, header_facts, judge
 from mammolib.parameters import require_choice
-from mammolib.terms import REASONS, SPACINGS, laterality, plausible_spacing, vendor, view
+from mammolib.presentation import VOI, inverted, padding_table, presentation_table, presentation_values, stored_bits
 
-# CR plates and digitised films stand in archives under the two older classes; Modality MG is asked for as well
-MAMMOGRAM_CLASSES = (
-    DigitalMammographyXRayImageStorageForPresentation,
-    DigitalMammographyXRayImageStorageForProcessing,
-    ComputedRadiographyImageStorage,
-    SecondaryCaptureImageStorage,
-)
-MAGNIFICATION_CODES = ("R-102D6", "399163009")  # SRT and SCT in CID 4015, View Modifier for Mammography
-CONTACT_FACTOR = 1.2  # a contact view magnifies 1.0 to 1.1 times at the detector, a magnification view 1.5 to 2
-MOST_PIXELS = 100_000_000
-
-
-class UnreadableImage(Exception):
-    """A file that gives no usable mammogram: `reason` from `terms.REASONS`, `detail` free of header texts."""
-
-    def __init__(self, reason: str, detail: str):
-        require_choice("reason", reason, REASONS)
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+MOST_PIXELS = 50_000_000  # films of 24 x 30 cm at 42 micrometres have 40 million
+DEFERRED = 2**26  # bytes; a longer element, such as the pixels of many frames, is read once the header is judged
+# Pixels that one byte stands for at most: RLE writes a byte repeated 128 times in two, lossless JPEG takes at least one
+# bit a pixel; the others know no such limit
+PIXELS_A_BYTE = {uid.RLELossless: 64, uid.JPEGLossless: 8, uid.JPEGLosslessSV1: 8}
+FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG and JPEG-LS
+CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ, how JPEG 2000 begins; some files have a JP2 header before it
+REDUCIBLE = (uid.JPEG2000, uid.JPEG2000Lossless)
+LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 
 
-def read_dicom(path: Path) -> tuple[np.ndarray, dict]:
+@contextmanager
+def unreadable(what: str) -> Iterator[None]:
+    """Turn whatever is raised into UnreadableImage: `what`, and the kind of error, for its text may hold a header's."""
+    try:
+        yield
+    except UnreadableImage:
+        raise
+    except Exception as error:
+        raise UnreadableImage("unreadable", f"{what} ({type(error).__name__})") from error
+
+
+def read_dicom(
+    path: Path, rules: dict, voi: str = "lut", voi_index: int = 0, cover: tuple[int, int] | None = None
+) -> tuple[np.ndarray, dict]:
     """Read one file; headers are judged before any pixel is decoded.
+
+    Parameters
+    ----------
+    rules
+        Keyword arguments of `headers.judge`.
+    voi
+        `lut` takes a VOI LUT before a window, `window` a window before a VOI LUT, `none` neither.
+    voi_index
+        Which of several LUTs or windows, from 0; the last one where there are fewer.
+    cover
+        (height, width): JPEG 2000 is decoded at the lowest resolution that reaches one of them, see `halvings`.
 
     Returns
     -------
     pixels : (rows, columns) uint16
-        Presentation values over the full range, dense tissue bright, in the stored orientation.
+        Presentation values over the full range, dense tissue bright, padding 0, in the stored orientation; at a lower
+        resolution rows and columns are those of the file over `reduced`, rounded up.
     facts : dict
-        See `header_facts`; and `digest`, see `pixel_digest`.
+        See `header_facts`; `digest`, see `pixel_digest`; `reduced`, 1 at full resolution; and only where the
+        header names padding `background`: which pixels are, bool in their shape.
 
     Raises
     ------
     UnreadableImage
-        With the reason unreadable, not_mammogram, for_processing, magnification_view or spacing_implausible.
+        With the reason that `judge` gives, unreadable, or contradictory_inversion (see `air_is_dark`).
     """
+    require_choice("voi", voi, VOI)
     # An impossible birth date is no reason to lose an image. pydicom's warnings hold paths and header texts: they are
     # caught instead of printed.
     with pydicom.config.disable_value_validation(), warnings.catch_warnings(record=True):
-        try:
-            dataset = pydicom.dcmread(path)
-        except Exception as error:
-            raise UnreadableImage("unreadable", f"not a readable DICOM file ({type(error).__name__})") from error
-        try:
+        with unreadable("not a readable DICOM file"):
+            dataset = pydicom.dcmread(path, defer_size=DEFERRED)
+        with unreadable("header value of a wrong type"):
             facts = header_facts(dataset)
-        except Exception as error:
-            raise UnreadableImage("unreadable", f"header value of a wrong type ({type(error).__name__})") from error
-        refuse(dataset, facts)
-        try:
-            stored = stored_values(dataset)
-            pixels = presentation_values(dataset, stored)
-        except UnreadableImage:
-            raise
-        except Exception as error:  # decoders raise whatever they like
-            raise UnreadableImage("unreadable", f"pixels can't be decoded ({type(error).__name__})") from error
-    return pixels, facts | {"digest": pixel_digest(stored)}
+        reason, detail = judge(facts, **rules)
+        if reason:
+            raise UnreadableImage(reason, detail)
+        with unreadable("rescale, LUT, window or padding not as in PS3.3 C.11 and C.7.5"):
+            table, padding = presentation_table(dataset, voi, voi_index), padding_table(dataset)
+        # At a lower resolution padding runs into its neighbours, which is seen unless it is dark
+        seen = padding.any() and (table[padding].max() > 255 or inverted(dataset) is None)
+        with unreadable("pixels can't be decoded"):
+            stored, reduced = stored_values(dataset, None if seen else cover)
+            pixels, background = presentation_values(dataset, stored, table, padding)
+    facts |= {"digest": pixel_digest(stored), "reduced": reduced}
+    if background is not None:
+        # At a lower resolution a pixel beside bright ones may fall to the padding's value: single ones don't count
+        facts["background"] = background if reduced == 1 else ndimage.binary_opening(background, np.ones((3, 3)))
+    return pixels, facts
 
 
 def pixel_digest(stored: np.ndarray) -> str:
@@ -87,159 +108,98 @@ def pixel_digest(stored: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def header_facts(dataset: pydicom.Dataset) -> dict:
-    """What later steps need from the header, by DICOM's own names; a missing text is "", a missing number None.
-
-    Side, view and manufacturer come from closed lists (see `terms`), for a header's free text may hold a name.
-    `pixel_spacing_mm` is one number (mean of row and column spacing), `pixel_spacing_source` the tag it came from.
-    """
-    texts = ("ImageLaterality", "ViewPosition", "Manufacturer", "Modality", "PresentationIntentType")
-    facts = {name: str(dataset.get(name) or "").strip() for name in texts}
-    facts["ImageLaterality"] = laterality(facts["ImageLaterality"] or str(dataset.get("Laterality") or ""))
-    facts["ViewPosition"], facts["Manufacturer"] = view(facts["ViewPosition"]), vendor(facts["Manufacturer"])
-    facts["QualityControlImage"] = str(dataset.get("QualityControlImage") or "NO").strip().upper()
-    factor = dataset.get("EstimatedRadiographicMagnificationFactor")
-    facts["magnification"] = float(factor) if factor else None
-    facts["pixel_spacing_mm"], facts["pixel_spacing_source"] = pixel_spacing(dataset)
-    modifiers = [
-        modifier.get("CodeValue")
-        for view in dataset.get("ViewCodeSequence") or []
-        for modifier in view.get("ViewModifierCodeSequence") or []
-    ]
-    facts["magnification_view"] = (facts["magnification"] or 1) > CONTACT_FACTOR or any(
-        code in MAGNIFICATION_CODES for code in modifiers
-    )
-    return facts
-
-
-def pixel_spacing(dataset: pydicom.Dataset) -> tuple[float | None, str]:
-    """Millimetres a pixel in the breast, and the tag they come from (PS3.3 10.7 and C.8.11.3).
-
-    Pixel Spacing counts where its calibration type is given, or where no Imager Pixel Spacing rivals it; otherwise
-    Imager Pixel Spacing (in the detector's plane) over the magnification factor, 1 where that is absent. What is not
-    two numbers is NaN, which `refuse` turns away.
-    """
-    own, imager = (spacing_pair(dataset, name) for name in ("PixelSpacing", "ImagerPixelSpacing"))
-    if own and (dataset.get("PixelSpacingCalibrationType") or not imager):
-        return float(np.mean(own)), "PixelSpacing"
-    if imager:
-        return float(np.mean(imager)) / float(dataset.get("EstimatedRadiographicMagnificationFactor") or 1), (
-            "ImagerPixelSpacing"
-        )
-    return None, ""
-
-
-def spacing_pair(dataset: pydicom.Dataset, name: str) -> list[float]:
-    """Row and column spacing of one element, [] where it is absent or empty; NaN: not two numbers above 0."""
-    try:
-        pair = [float(number) for number in np.atleast_1d(dataset.get(name) or [])]
-    except (TypeError, ValueError):
-        return [float("nan")]
-    return pair if not pair or (len(pair) == 2 and min(pair) > 0) else [float("nan")]
-
-
-def refuse(dataset: pydicom.Dataset, facts: dict) -> None:
-    """Raise `UnreadableImage` for what is no mammogram for presentation in contact geometry."""
-    storage = dataset.get("SOPClassUID")
-    if not storage or not facts["Modality"]:  # pydicom gives what it could read of a file that is cut short
-        raise UnreadableImage("unreadable", "no SOP Class UID or no Modality; the file may be cut short")
-    if storage not in MAMMOGRAM_CLASSES or facts["Modality"] != "MG":
-        raise UnreadableImage("not_mammogram", "Modality (0008,0060) or SOP Class UID (0008,0016) is not mammography's")
-    if int(dataset.get("NumberOfFrames") or 1) != 1 or int(dataset.get("SamplesPerPixel") or 1) != 1:
-        raise UnreadableImage("not_mammogram", "several frames or colours; one grey frame is read")
-    if (
-        storage == DigitalMammographyXRayImageStorageForProcessing
-        or facts["PresentationIntentType"].upper() == "FOR PROCESSING"
-    ):
-        raise UnreadableImage("for_processing", "Presentation Intent Type (0008,0068) is FOR PROCESSING")
-    if facts["magnification_view"]:
-        raise UnreadableImage("magnification_view", "magnification factor (0018,1114) or view modifier (0054,0222)")
-    if facts["pixel_spacing_source"] and not plausible_spacing(facts["pixel_spacing_mm"]):
-        raise UnreadableImage(
-            "spacing_implausible", f"{facts['pixel_spacing_source']} is not {SPACINGS[0]} to {SPACINGS[1]} mm a pixel"
-        )
-
-
-def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
-    """Decode to the stored values, (rows, columns), as the file has them."""
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
-    if not 0 < rows * columns <= MOST_PIXELS:
-        raise UnreadableImage("unreadable", f"{rows} x {columns} pixels claimed; 1 to {MOST_PIXELS:,} are read")
-    pixels = pixel_array(dataset, raw=True)
-    if pixels.shape != (rows, columns):
-        raise UnreadableImage("unreadable", f"decoded to {pixels.shape}, the header says {(rows, columns)}")
-    return pixels
-
-
-def presentation_values(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray:
-    """Stored values to presentation values.
-
-    Parameters
-    ----------
-    stored
-        Any shape, integer; bits above Bits Stored (old overlays) are masked.
+def stored_values(dataset: pydicom.Dataset, cover: tuple[int, int] | None = None) -> tuple[np.ndarray, int]:
+    """Decode to the bit patterns of the stored values, without what stands beside them (old overlays).
 
     Returns
     -------
-    Same shape, uint16 over the full range, dense tissue bright.
+    stored : (rows, columns) uint16
+        Below 2**BitsStored; signed values in two's complement.
+    reduced
+        How many times smaller than the file's a side is, see `halvings`.
     """
-    bits = int(dataset.BitsStored)
-    if not 1 <= bits <= 16:
-        raise UnreadableImage("unreadable", f"Bits Stored (0028,0101) is {bits}; 1 to 16 are read")
-    return presentation_table(dataset)[stored.astype(np.uint16) & np.uint16(2**bits - 1)]
+    rows, columns, (bits, high) = int(dataset.Rows), int(dataset.Columns), stored_bits(dataset)
+    frame, precision = encoded_frame(dataset, rows, columns)
+    syntax, pixels, times = dataset.file_meta.TransferSyntaxUID, None, 0
+    if cover and syntax in REDUCIBLE and not dataset.PixelRepresentation:
+        times = halvings(frame, rows, columns, bits, cover)
+        pixels = reduced_values(frame, precision, times) if times else None
+    if pixels is None or pixels.shape != (-(-rows >> times), -(-columns >> times)):
+        whole = {"bits_stored": precision, "correct_unused_bits": False}  # else a plug-in cuts off what is above
+        times, pixels = 0, pixel_array(dataset, index=0, view_only=True, **whole)
+    if precision > bits and high >= bits:  # a codestream of that precision has the values alone
+        pixels = pixels.astype(np.uint16, copy=False) >> high + 1 - bits
+    elif precision > bits and syntax in LOSSY:  # which overshoots: white would become black
+        least = -(2 ** (bits - 1)) if dataset.PixelRepresentation else 0
+        pixels = np.clip(pixels, least, least + 2**bits - 1)
+    pixels = pixels.astype(np.uint16, copy=False)
+    return pixels & np.uint16(2**bits - 1) if pixels.max() >= 2**bits else pixels, 2**times
 
 
-def presentation_table(dataset: pydicom.Dataset) -> np.ndarray:
-    """Presentation value of every stored bit pattern, (2**BitsStored,) uint16.
+def encoded_frame(dataset: pydicom.Dataset, rows: int, columns: int) -> tuple[bytes, int]:
+    """Pixel Data (7FE0,0010) and the bits of a value in it, where it can hold what Rows and Columns claim."""
+    data, bits, syntax = dataset.PixelData, int(dataset.BitsAllocated), dataset.file_meta.TransferSyntaxUID
+    if not 0 < rows * columns <= MOST_PIXELS:
+        raise UnreadableImage("unreadable", f"{rows} x {columns} pixels claimed; 1 to {MOST_PIXELS:,} are read")
+    if not syntax.is_encapsulated:
+        claimed = rows * columns * bits // 8
+        if not claimed <= len(data) < 2 * claimed:
+            raise UnreadableImage("unreadable", f"{rows} x {columns} pixels take {claimed:,} bytes, not {len(data):,}")
+        return data, bits
+    data = get_frame(data, 0, number_of_frames=1)
+    if rows * columns > PIXELS_A_BYTE.get(syntax, MOST_PIXELS) * len(data):
+        raise UnreadableImage("unreadable", f"{len(data):,} bytes can't hold {rows} x {columns} pixels")
+    if syntax == uid.RLELossless:
+        return data, bits
+    held, precision = codestream_size(data)
+    if held != (rows, columns) or precision > bits:
+        detail = f"{held} pixels of {precision} bits in the codestream, {(rows, columns)} of {bits} in the header"
+        raise UnreadableImage("unreadable", detail)
+    if not data.rstrip(b"\0\xff").endswith(b"\xd9"):  # EOI or EOC, FFD9; decoders fill up what is missing
+        raise UnreadableImage("unreadable", "the codestream has no end")
+    return data, precision
 
-    A modality LUT goes before rescale (they exclude each other), a VOI LUT before a window, the first of several.
+
+def codestream_size(frame: bytes) -> tuple[tuple[int, int], int]:
+    """(Rows, columns) and bits of a value in JPEG, JPEG-LS or JPEG 2000 (ISO/IEC 10918-1, 14495-1, 15444-1)."""
+    start = frame.find(CODESTREAM, 0, 2**16)
+    if start >= 0:
+        right, bottom, left, top, precision = struct.unpack_from(">4I18xB", frame, start + 8)
+        return (bottom - top, right - left), (precision & 0x7F) + 1
+    place = 2
+    while frame[place + 1] not in FRAME_MARKERS:
+        place += 1 if frame[place + 1] == 0xFF else 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
+    precision, rows, columns = struct.unpack_from(">BHH", frame, place + 4)
+    return (rows, columns), precision
+
+
+def halvings(frame: bytes, rows: int, columns: int, bits: int, cover: tuple[int, int]) -> int:
+    """How often JPEG 2000 can be halved before it reaches neither height nor width of `cover`.
+
+    No more often than the codestream has levels of decomposition; not where it is signed, for Pillow shifts those
+    values, or has more than Bits Stored; and only to sizes that Pillow decodes, which rounds where others round up.
     """
-    bits = int(dataset.BitsStored)
-    values = np.arange(2**bits, dtype=np.int64)
-    if dataset.PixelRepresentation == 1:
-        values[2 ** (bits - 1) :] -= 2**bits  # two's complement
-    if dataset.get("ModalityLUTSequence"):
-        values, top = look_up(values, dataset.ModalityLUTSequence[0])
-        low, high = 0, top
-    else:
-        slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-        low, high = values.min() * slope + intercept, values.max() * slope + intercept
-        values = values * slope + intercept
-    if dataset.get("VOILUTSequence"):
-        values, high = look_up(np.rint(values).astype(np.int64), dataset.VOILUTSequence[0])
-        low = 0
-    elif dataset.get("WindowCenter") is not None and dataset.get("WindowWidth") is not None:
-        values = apply_windowing(values, dataset)
-    elif high < low:  # a negative slope alone
-        low, high = high, low
-    bright = np.clip((values - low) / (high - low), 0, 1)
-    if inverted(dataset):
-        bright = 1 - bright
-    return np.rint(bright * 65535).astype(np.uint16)
+    place = frame.find(CODESTREAM) + 2
+    if frame[place + 40] >= bits:  # Ssiz: bits - 1, and 128 if signed
+        return 0
+    while frame[place : place + 2] != b"\xff\x52":  # COD
+        place += 2 + struct.unpack_from(">H", frame, place + 2)[0]
+    for times in range(frame[place + 9], 0, -1):
+        small = [-(-side >> times) for side in (rows, columns)]
+        nearest = [side + 2 ** (times - 1) >> times for side in (rows, columns)]
+        if small == nearest and (small[0] >= cover[0] or small[1] >= cover[1]):
+            return times
+    return 0
 
 
-def look_up(values: np.ndarray, item: pydicom.Dataset) -> tuple[np.ndarray, int]:
-    """Modality or VOI LUT of one sequence item (PS3.3 C.11.1.1.1): the outputs, and the highest value possible.
+def reduced_values(frame: bytes, precision: int, times: int) -> np.ndarray | None:
+    """Decode JPEG 2000 halved some `times`, (rows, columns) unsigned; None where Pillow can't.
 
-    pydicom's `apply_voi` keeps its index in as many bits as the output has, which an 8-bit output of 4,096 entries
-    overflows.
+    Pillow shifts values up until they fill 8 or 16 bits, which is undone.
     """
-    entries, first, depth = (int(number) for number in item.LUTDescriptor)
-    data = item.LUTData
-    if isinstance(data, bytes):  # OW: 16-bit words, in the file's byte order; retired big-endian files are not met
-        data = np.frombuffer(data, dtype="<u2")
-    lut = np.atleast_1d(np.asarray(data, dtype=np.int64))[: entries or 2**16]
-    return lut[np.clip(values - first, 0, len(lut) - 1)], 2**depth - 1
-
-
-def inverted(dataset: pydicom.Dataset) -> bool:
-    """Whether low values are bright: MONOCHROME1 whatever the Presentation LUT Shape, or MONOCHROME2 with INVERSE.
-
-    For mammography MONOCHROME1 and INVERSE say the same thing twice (PS3.3 C.8.11.7.1), so it is undone once.
-    """
-    photometric = dataset.PhotometricInterpretation
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UnreadableImage(
-            "unreadable", "Photometric Interpretation (0028,0004) is neither MONOCHROME1 nor MONOCHROME2"
-        )
-    return photometric == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE"
+    # the full decoding that follows a fault tells whether the file is unreadable
+    with suppress(Exception), Image.open(BytesIO(frame), formats=["JPEG2000"]) as picture:
+        picture.reduce = times
+        values = np.asarray(picture)
+        return values >> 8 * values.itemsize - precision
+    return None

@@ -2,7 +2,8 @@
 
 A *place* is where a network image came from, as in cohort.csv: `crop_top, crop_left, crop_height, crop_width` in
 source pixels as stored (before any flip) and `flipped`. `source_to_network` and `network_to_source` convert between
-the two with it. Positions are (x, y): x along a row, y down, whole numbers at pixel centres.
+the two with it. Positions are (x, y): x along a row, y down, whole numbers at pixel centres. Source pixels are those of
+the file, also where it was read at a lower resolution.
 """
 
 from collections.abc import Mapping
@@ -14,30 +15,83 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from skimage.filters import threshold_otsu
 
-from mammolib.dicom import UnreadableImage, pixel_digest, read_dicom
+from mammolib.dicom import pixel_digest, read_dicom
+from mammolib.headers import UnreadableImage
 from mammolib.parameters import CHOICES, require_choice
 
 CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
-RASTER_SUFFIXES = (".png", ".pgm", ".tif", ".tiff")
+RASTER_SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg")
+BAND = 64  # rows of a resized image that are made at a time
 MASK_SIDE = 320  # pixels of the longer side at which the breast is looked for
 SKIN = 0.4  # where the breast begins, on the way from the level of air to that of tissue
 SMALLEST_BREAST = 0.02  # share of the image
 
 
-def read_image(path: Path) -> tuple[np.ndarray, dict]:
-    """Presentation values (rows, columns) uint16 and header facts; by suffix a raster file, otherwise DICOM."""
+def read_image(
+    path: Path, rules: dict, voi: str = "lut", voi_index: int = 0, cover: tuple[int, int] | None = None
+) -> tuple[np.ndarray, dict]:
+    """Presentation values (rows, columns) uint16 and facts, of a raster file by its suffix, otherwise of DICOM."""
     if not path.is_file():
         raise UnreadableImage("missing_file", "the registry names a file that is not there")
-    return read_raster(path) if path.suffix.lower() in RASTER_SUFFIXES else read_dicom(path)
+    if path.suffix.lower() in RASTER_SUFFIXES:
+        return read_raster(path)
+    return read_dicom(path, rules, voi, voi_index, cover)
+
+
+def read_breast(
+    path: Path, height: int, width: int, aspect: str, rules: dict, voi: str = "lut", voi_index: int = 0
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Read an image and find the breast, at the lowest resolution at which neither mask nor network image lose.
+
+    Parameters
+    ----------
+    height, width, aspect
+        Of the network image, see `fit_to_network`.
+    rules, voi, voi_index
+        See `read_dicom`.
+
+    Returns
+    -------
+    pixels : (rows, columns) uint16
+    mask : (rows, columns) bool
+    facts : dict
+        See `read_dicom` and `read_raster`; `background` is the number of source pixels that are padding, and
+        `breast_pixels` those of the mask.
+    """
+    cover = max(height, MASK_SIDE), max(width, MASK_SIDE)
+    while True:
+        pixels, facts = read_image(path, rules, voi, voi_index, cover)
+        padding = facts.get("background")
+        mask = breast_mask(pixels, padding)
+        crop = [np.ptp(np.flatnonzero(mask.any(axis=axis))) + 1 for axis in (1, 0)]
+        enough = (max if aspect == "pad" else min)(crop[0] / height, crop[1] / width) >= 1
+        if facts["reduced"] == 1 or enough:
+            break
+        cover = 2 * cover[0], 2 * cover[1]
+    area = facts["reduced"] ** 2
+    counts = {
+        "background": 0 if padding is None else int(np.count_nonzero(padding)) * area,
+        "breast_pixels": int(np.count_nonzero(mask)) * area,
+    }
+    return pixels, mask, facts | counts
 
 
 def read_raster(path: Path) -> tuple[np.ndarray, dict]:
-    """Grey PNG, PGM or TIFF of 8 or 16 bits, dense tissue bright already: (rows, columns) uint16, and the digest."""
+    """Grey PNG, PGM, TIFF or JPEG of 8 or 16 bits, dense tissue bright already; also grey that was saved as RGB.
+
+    Returns
+    -------
+    pixels : (rows, columns) uint16
+    facts : dict
+        digest, rows, columns, and reduced: 1.
+    """
     try:
         with Image.open(path) as picture:
             mode, values = picture.mode, np.asarray(picture)
     except Exception as error:  # Pillow's plug-ins raise whatever they like
         raise UnreadableImage("unreadable", f"not a readable picture ({type(error).__name__})") from error
+    if mode == "RGB" and (values == values[..., :1]).all():
+        mode, values = "L", values[..., 0]
     if mode == "L":
         values = values.astype(np.uint16) * np.uint16(257)
     elif mode == "I" or mode.startswith("I;16"):
@@ -47,32 +101,56 @@ def read_raster(path: Path) -> tuple[np.ndarray, dict]:
         values = values.astype(np.uint16)
     else:
         raise UnreadableImage("unreadable", f"picture mode {mode}; 8 or 16 bits of grey are read")
-    return values, {"digest": pixel_digest(values)}
+    rows, columns = values.shape
+    return values, {"digest": pixel_digest(values), "rows": rows, "columns": columns, "reduced": 1}
 
 
-def area_weights(source: int, target: int) -> csr_array:
-    """Row-stochastic (target, source) float32: the share of each source pixel in each target pixel."""
-    edges = np.union1d(np.arange(source + 1.0), np.arange(target + 1) * (source / target))
+def area_weights(source: int, target: int, start: float = 0, stop: float | None = None) -> csr_array:
+    """Row-stochastic (target, source) float32: the share of each source pixel in each target pixel.
+
+    Source pixel k reaches from k to k + 1, the target from start to stop (the whole source if None); what lies beyond
+    the source counts as its last pixel there.
+    """
+    step = ((source if stop is None else stop) - start) / target
+    edges = start + np.arange(target + 1) * step
+    edges = np.union1d(edges, np.arange(np.ceil(edges[0]), np.floor(edges[-1]) + 1))
     edges = edges[np.append(np.diff(edges) > 1e-9, True)]  # rounding makes near twins
     middles, lengths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    rows = np.minimum((middles * target / source).astype(int), target - 1)
-    columns = np.minimum(middles.astype(int), source - 1)
-    shares = lengths * target / source
-    return csr_array((shares.astype(np.float32), (rows, columns)), shape=(target, source))
+    rows = np.minimum(((middles - start) / step).astype(int), target - 1)
+    columns = np.clip(middles.astype(int), 0, source - 1)
+    return csr_array(((lengths / step).astype(np.float32), (rows, columns)), shape=(target, source))
 
 
-def area_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Exact area average, (rows, columns) of any dtype to (height, width) float32; the mean is kept."""
-    down = area_weights(pixels.shape[0], height) @ pixels.astype(np.float32)
-    return (area_weights(pixels.shape[1], width) @ down.T).T
+def area_resize(
+    pixels: np.ndarray, height: int, width: int, box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """Exact area average, (rows, columns) of any dtype to (height, width) float32; the mean is kept.
+
+    Of a box (top, bottom, left, right) if given, in pixels from the upper left corner of the first.
+    """
+    top, bottom, left, right = box or (0, pixels.shape[0], 0, pixels.shape[1])
+    rows, columns = (slice(max(0, int(start)), int(np.ceil(stop))) for start, stop in ((top, bottom), (left, right)))
+    part = pixels[rows, columns]
+    weights, down = area_weights(len(part), height, top - rows.start, bottom - rows.start), []
+    for start in range(0, height, BAND):  # so that no more than a band stands in memory as float32
+        band = weights[start : start + BAND]
+        used = slice(band.indices.min(), band.indices.max() + 1)
+        down.append(band[:, used] @ part[used].astype(np.float32))
+    across = area_weights(part.shape[1], width, left - columns.start, right - columns.start)
+    return (across @ np.concatenate(down).T).T
 
 
-def breast_mask(pixels: np.ndarray) -> np.ndarray:
-    """Where the breast is: (rows, columns) bool, one piece without holes.
+def breast_mask(pixels: np.ndarray, background: np.ndarray | None = None) -> np.ndarray:
+    """Where the breast is: (rows, columns) bool, one piece without holes but those of `background`.
 
     Otsu's threshold on square roots finds bright tissue; the skin line is darker, so the cut goes `SKIN` of the way
     from the air's level to it. Opened so that labels and tape come off, largest piece, filled; at no more than
     `MASK_SIDE` pixels a side.
+
+    Parameters
+    ----------
+    background
+        (rows, columns) bool: pixels that belong to no breast, such as padding.
 
     Raises
     ------
@@ -97,7 +175,13 @@ def breast_mask(pixels: np.ndarray) -> np.ndarray:
     if n == 0 or sizes.max() < SMALLEST_BREAST * mask.size:
         raise UnreadableImage("no_breast", f"no bright piece of {SMALLEST_BREAST:.0%} of the image")
     mask = ndimage.binary_fill_holes(pieces == 1 + sizes.argmax())
-    return mask[np.ix_(np.arange(rows) * len(mask) // rows, np.arange(columns) * mask.shape[1] // columns)]
+    for axis in (1, 0):
+        times = np.bincount(np.arange(pixels.shape[axis]) * mask.shape[axis] // pixels.shape[axis])
+        mask = mask.repeat(times, axis=axis)
+    mask = mask if background is None else mask & ~background
+    if not mask.any():
+        raise UnreadableImage("no_breast", "what is bright is padding")
+    return mask
 
 
 def placement(place: Mapping, height: int, width: int, aspect: str) -> tuple[int, int, int]:
@@ -138,8 +222,7 @@ def breast_is_right(mask: np.ndarray, laterality: str = "") -> bool:
     columns = np.flatnonzero(mask.any(axis=0))
     edge = max(1, len(columns) // 20)
     for part in (mask, mask[: len(mask) // 2]):
-        heights = part[:, columns].sum(axis=0)
-        left, right = heights[:edge].mean(), heights[-edge:].mean()
+        left, right = (part[:, side].sum(axis=0).mean() for side in (columns[:edge], columns[-edge:]))
         if max(left, right) > 1.25 * min(left, right):
             return bool(right > left)
     return laterality == "R"
@@ -153,6 +236,8 @@ def fit_to_network(
     aspect: str = "pad",
     background: str = "zero",
     laterality: str = "",
+    reduced: int = 1,
+    source: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, dict]:
     """Crop to the breast, turn it to the left and resize by area.
 
@@ -168,21 +253,29 @@ def fit_to_network(
         `zero` sets what lies outside the breast to 0 (inside is at least 1), `keep` leaves it.
     laterality
         See `breast_is_right`.
+    reduced, source
+        How many times smaller than the source the pixels are (see `read_dicom`), and its (rows, columns).
 
     Returns
     -------
     image : (height, width) uint16
     place : dict
-        `crop_top, crop_left, crop_height, crop_width, flipped`.
+        `crop_top, crop_left, crop_height, crop_width, flipped`, in source pixels.
     """
     require_choice("background", background, CHOICES["background"])
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    place = {"crop_top": int(rows[0]), "crop_left": int(columns[0])}
-    place |= {"crop_height": int(np.ptp(rows)) + 1, "crop_width": int(np.ptp(columns)) + 1}
+    edges = []
+    for axis, side in enumerate(source or mask.shape):
+        inside = np.flatnonzero(mask.any(axis=1 - axis))
+        # A pixel of lower resolution lies about the first of the source pixels that it stands for (ISO/IEC 15444-1 F)
+        ends = (np.array([inside[0], inside[-1] + 1]) - 0.5) * reduced + 0.5
+        ends[1] = side if inside[-1] + 1 == mask.shape[axis] else ends[1]
+        edges += np.clip(np.floor(ends), 0, side).astype(int).tolist()
+    place = {"crop_top": edges[0], "crop_left": edges[2]}
+    place |= {"crop_height": edges[1] - edges[0], "crop_width": edges[3] - edges[2]}
     place["flipped"] = breast_is_right(mask, laterality)
     top, tall, wide = placement(place, height, width, aspect)
-    small, breast = area_resize(pixels[box], tall, wide), area_resize(mask[box], tall, wide) >= 0.5
+    box = [(edge - 0.5) / reduced + 0.5 for edge in edges]
+    small, breast = area_resize(pixels, tall, wide, box), area_resize(mask, tall, wide, box) >= 0.5
     if place["flipped"]:
         small, breast = small[:, ::-1], breast[:, ::-1]
     if background == "zero":

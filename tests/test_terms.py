@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from pydicom.sr.codedict import codes
 
 from mammolib import terms
 
@@ -57,3 +58,20 @@ def test_vendors_are_known_ones_or_other(text, vendor):
 )
 def test_spacings_of_mammograms(spacing, fits):
     assert terms.plausible_spacing(spacing) is fits
+
+
+def test_the_range_of_spacings_can_be_given():
+    assert [terms.plausible_spacing(spacing, (0.05, 0.1)) for spacing in (0.049, 0.05, 0.1, 0.11)] == [0, 1, 1, 0]
+
+
+def test_coded_views_and_kinds_are_of_the_context_groups_for_mammography():
+    names = {*codes.cid4014.concepts, *codes.cid4015.concepts}
+    assert {*terms.CODED_VIEWS, *terms.CODED_KINDS} <= names
+    assert set(codes.cid4014.concepts) <= {*terms.CODED_VIEWS, *terms.CODED_KINDS}, "every view has its word"
+    assert {*terms.CODED_VIEWS.values(), *terms.OLD_CODED_VIEWS.values(), *terms.BREAST_VIEWS} <= set(terms.VIEWS)
+
+
+def test_every_kind_is_a_reason():
+    kinds = {*terms.CODED_KINDS.values(), *terms.KIND_WORDS}
+    assert kinds < set(terms.REASONS)
+    assert len(kinds) == 6
