@@ -1,4 +1,7 @@
-"""The registry's images, read in several processes: each becomes a network image with its facts, or an exclusion."""
+"""The registry's images, read in several processes: each becomes a network image with its facts, or an exclusion.
+
+What was read before and has not changed is taken from the cache.
+"""
 
 import os
 import sys
@@ -8,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
-from mammolib.dicom import UnreadableImage
-from mammolib.images import CROP, area_resize, breast_mask, fit_to_network, read_image
-from mammolib.parallel import in_parallel
+from mammolib.cache import facts_table, image_store, mapped, read_files, version
+from mammolib.headers import UnreadableImage
+from mammolib.images import CROP, fit_to_network, read_breast, read_image
+from mammolib.leakage import signatures
 
-FACTS = ("ImageLaterality", "ViewPosition", "Manufacturer", "QualityControlImage")
-SIGNATURE_SIDE = 32
+# modules whose code the facts follow from
+CODE = ("dicom", "elements", "headers", "images", "intake", "presentation", "terms")
+ALIKE = 0.8  # correlation of fine structure from which two images may be of one exposure; the same one has 0.95
+BLOCK = 500  # images that are held at once
+PIXEL_FACTS = (*CROP, "flipped", "breast_pixels", "background", "digest", "reduced", "slot")
 
 
 @contextmanager
@@ -32,36 +38,53 @@ def silent() -> Iterator[None]:
 
 @silent()
 def prepare_image(
-    path: Path, laterality: str, height: int, width: int, aspect: str, background: str
+    path: str, laterality: str, frame: dict, read: dict, digest_alone: bool = False
 ) -> tuple[dict, np.ndarray | None]:
-    """Read one file: its row of facts and its (height, width) uint16 image, or reason, detail and None."""
+    """Read one file: its facts and its (height, width) uint16 image, or reason, detail and None.
+
+    Parameters
+    ----------
+    laterality
+        The registry's side, L, R or "".
+    frame, read
+        See `prepare_images`.
+    digest_alone
+        Whether nothing but the digest of all pixels is wanted.
+
+    Raises
+    ------
+    OSError
+        Where the file can't be opened now.
+    """
+    with open(path, "rb"):
+        pass
     try:
-        pixels, header = read_image(path)
-        mask = breast_mask(pixels)
-        side = header.get("ImageLaterality") or laterality
-        image, place = fit_to_network(pixels, mask, height, width, aspect, background, side)
+        if digest_alone:
+            return {"reason": "", "detail": "", "digest": read_image(Path(path), **read)[1]["digest"]}, None
+        pixels, mask, facts = read_breast(Path(path), frame["height"], frame["width"], frame["aspect"], **read)
+        side = facts.get("ImageLaterality") or laterality
+        if side != (laterality or side):
+            raise UnreadableImage("laterality_contradictory", "the header's side is not the registry's")
+        source = facts["rows"], facts["columns"]
+        image, place = fit_to_network(pixels, mask, **frame, laterality=side, reduced=facts["reduced"], source=source)
     except UnreadableImage as error:
         return {"reason": error.reason, "detail": error.detail}, None
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of a decoder in Rust is no Exception; a message may hold what a file says
         return {"reason": "unreadable", "detail": f"fails while it is read ({type(error).__name__})"}, None
-    facts = {name: header.get(name, "") for name in FACTS} | place
-    facts |= {"rows": pixels.shape[0], "columns": pixels.shape[1], "breast_pixels": int(mask.sum())}
-    facts |= {name: header.get(name) for name in ("pixel_spacing_mm", "pixel_spacing_source", "digest")}
-    return {"reason": "", "detail": ""} | facts, image
+    return {"reason": "", "detail": ""} | facts | place, image
 
 
 def prepare_images(
     rows: pd.DataFrame,
     folder: Path,
-    file: Path,
-    height: int,
-    width: int,
-    aspect: str = "pad",
-    background: str = "zero",
+    cache: Path,
+    frame: dict,
+    read: dict,
     workers: int = 0,
-) -> pd.DataFrame:
+    allow_outside: bool = False,
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Read every image that has no reason yet, and print the progress.
 
     Parameters
@@ -70,102 +93,103 @@ def prepare_images(
         As `cohort.classify` gives them.
     folder
         What `image_path` is relative to.
-    file
-        Where the images go, mapped: (n, height, width) uint16, a row's place in it in the column `slot`.
+    cache
+        Private folder of what has been read, see `read_files`; it may be removed at any time.
+    frame
+        height, width, aspect and background, see `fit_to_network`.
+    read
+        rules, voi and voi_index, see `read_dicom`.
     workers
-        Processes; 0 takes every core, 1 reads in this process.
+        Processes; 0 takes every core.
+    allow_outside
+        Whether a path may leave the folder.
+
+    Returns
+    -------
+    rows : DataFrame
+        With the facts of the files, see `joined`.
+    images : (slots, height, width) uint16
+        Mapped from the disk; the column `slot` of the rows is a row's place in it, NaN where it has none.
+    """
+    shape, todo = (frame["height"], frame["width"]), rows[rows["reason"] == ""]
+    jobs = {path: (side, frame, read) for path, side in zip(todo["image_path"], todo["ImageLaterality"], strict=True)}
+    file = cache / f"images_{version(CODE, frame, read)}.jsonl"
+    with image_store(file.with_suffix(".uint16"), shape) as keeping:
+        facts = read_files(prepare_image, folder, jobs, file, workers, allow_outside, *keeping)
+        table = facts_table(todo.index, facts, PIXEL_FACTS)
+    return joined(rows, table), mapped(file.with_suffix(".uint16"), shape)
+
+
+def joined(rows: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the facts of their files, header before registry; and the area of the breast in mm2."""
+    facts = facts.reindex(rows.index)
+    known = facts.notna() & (facts != "")
+    taken = rows.assign(**{name: facts[name].where(known[name], rows[name]) for name in facts if name in rows})
+    taken = taken.join(facts.drop(columns=[name for name in facts if name in rows]))
+    taken["pixel_spacing_mm"] = pd.to_numeric(taken["pixel_spacing_mm"])
+    own, unknown = known["pixel_spacing_mm"], taken["pixel_spacing_mm"].isna()
+    taken["pixel_spacing_source"] = facts["pixel_spacing_source"].where(own, "registry").mask(unknown, "")
+    return taken.assign(breast_area_mm2=taken["breast_pixels"] * taken["pixel_spacing_mm"] ** 2)
+
+
+def settle_digests(
+    rows: pd.DataFrame,
+    images: np.ndarray,
+    folder: Path,
+    cache: Path,
+    frame: dict,
+    read: dict,
+    workers: int = 0,
+) -> pd.DataFrame:
+    """Take the digest of all pixels where it may tell: of JPEG 2000 read smaller that looks like another image.
+
+    A digest of fewer pixels never equals that of the same exposure in another syntax. Elsewhere it does no harm.
+
+    Parameters
+    ----------
+    rows, images
+        As `prepare_images` gives them.
+    folder, cache, frame, read, workers
+        As `prepare_images` takes them.
 
     Returns
     -------
     DataFrame
-        The rows with facts; the registry's view, side and spacing where the header has none.
+        The rows; what can't be decoded in full is excluded.
     """
-    todo = rows.index[rows["reason"] == ""]
-    images = np.lib.format.open_memmap(file, "w+", np.uint16, (len(todo), height, width))
-    jobs = [
-        (folder / row.image_path, row.ImageLaterality, height, width, aspect, background)
-        for row in rows.loc[todo].itertuples()
-    ]
-    facts = []
-    for slot, (fact, image) in enumerate(in_parallel(prepare_image, jobs, "files", workers)):
-        facts.append(fact | {"slot": slot})
-        if image is not None:
-            images[slot] = image
-    images.flush()
-    columns = ["reason", "detail", *FACTS, *CROP, "flipped", "rows"]
-    columns += ["columns", "breast_pixels", "pixel_spacing_mm", "pixel_spacing_source", "digest", "slot"]
-    return joined(rows, pd.DataFrame(facts, index=todo, columns=columns))
+    kept, doubtful = rows[rows["reason"] == ""], []
+    for _, group in kept.groupby(["rows", "columns"]):  # a digest tells the shape, too
+        smaller = np.flatnonzero(group["reduced"] > 1)
+        if len(smaller):
+            doubtful += group.index[smaller[twins(images, group["slot"].to_numpy(int), smaller) > 0]].tolist()
+    if not doubtful:
+        return rows
+    doubted, file = kept.loc[doubtful], cache / f"digests_{version(CODE, read)}.jsonl"
+    jobs = dict.fromkeys(doubted["image_path"], ("", frame, read, True))
+    facts = read_files(prepare_image, folder, jobs, file, workers, True, without_image)
+    found = pd.DataFrame(facts, index=doubted.index, columns=["reason", "detail", "digest"])
+    settled = rows.copy()
+    settled.update(found.mask(found == ""))
+    return settled
 
 
-def joined(rows: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
-    """Rows with the facts of their files; header before registry, and the area of the breast in mm2."""
-    facts = facts.reindex(rows.index)
-    taken = rows.drop(columns=["ImageLaterality", "ViewPosition", "pixel_spacing_mm"]).assign(
-        reason=facts["reason"].fillna(rows["reason"]), detail=facts["detail"].fillna(rows["detail"])
-    )
-    for name in ("ImageLaterality", "ViewPosition"):
-        taken[name] = facts[name].where(facts[name].fillna("") != "", rows[name])
-    own = pd.to_numeric(facts["pixel_spacing_mm"])
-    taken["pixel_spacing_mm"] = own.fillna(pd.to_numeric(rows["pixel_spacing_mm"]))
-    taken["pixel_spacing_source"] = facts["pixel_spacing_source"].where(own.notna(), "registry")
-    taken.loc[taken["pixel_spacing_mm"].isna(), "pixel_spacing_source"] = ""
-    taken = taken.join(facts.drop(columns=[name for name in facts if name in taken]))
-    return taken.assign(breast_area_mm2=taken["breast_pixels"] * taken["pixel_spacing_mm"] ** 2)
+def twins(images: np.ndarray, slots: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """How many other images of `slots` may show the same exposure as each of the `chosen` among them."""
+    parts = np.split(slots, range(BLOCK, len(slots), BLOCK))
+    marks = np.concatenate([signatures(images[part]) for part in parts])
+    parts = np.split(chosen, range(BLOCK, len(chosen), BLOCK))
+    return np.concatenate([(marks[part] @ marks.T > ALIKE).sum(axis=1) - 1 for part in parts])  # but for itself
 
 
-def signatures(images: np.ndarray) -> np.ndarray:
-    """Fine structure of each image at 32 x 32, zero mean and unit length: (n, 1024) float32.
-
-    What changes slowly (outline, thickness, window) is taken out, for all breasts share it.
-    """
-    found = np.zeros((len(images), SIGNATURE_SIDE**2), np.float32)
-    for k, image in enumerate(images):
-        small = area_resize(image, SIGNATURE_SIDE, SIGNATURE_SIDE)
-        inside = area_resize(image > 0, SIGNATURE_SIDE, SIGNATURE_SIDE) > 0.99
-        weight = ndimage.gaussian_filter(inside.astype(np.float32), 2)
-        smooth = ndimage.gaussian_filter(np.where(inside, small, 0), 2) / np.maximum(weight, 1e-6)
-        fine = np.where(inside, small - smooth, 0)
-        fine = np.where(inside, fine - fine[inside].mean(), 0).ravel() if inside.any() else fine.ravel()
-        found[k] = fine / max(np.linalg.norm(fine), 1e-6)
-    return found
+def without_image(result: tuple[dict, np.ndarray | None]) -> dict:
+    """The facts alone of what `prepare_image` gives."""
+    return result[0]
 
 
-def near_duplicates(images: np.ndarray, patients: np.ndarray, parts: np.ndarray, correlation: float) -> list[tuple]:
-    """Pairs (i, j) whose fine structure correlates above `correlation`, under two patients or in two parts.
-
-    All pairs are one matrix product, a thousand rows at a time; a hash to sift them first would save nothing.
-    """
-    found, marks = [], signatures(images)
-    for start in range(0, len(marks), 1000):
-        alike = marks[start : start + 1000] @ marks.T > correlation
-        for i, j in np.argwhere(alike):
-            i = i + start
-            if i < j and (patients[i] != patients[j] or parts[i] != parts[j]):
-                found.append((int(i), int(j)))
-    return found
-
-
-def find_leaks(cohort: pd.DataFrame, images: np.ndarray, correlation: float) -> dict[str, list]:
-    """What development and test part share: patients, pixels, near duplicates (these also between patients).
-
-    Parameters
-    ----------
-    cohort
-        Columns patient, image_id, split, sha256.
-    images
-        (n, height, width) uint16 in the cohort's order.
-    """
-    shared = {}
-    for name, column in (("shared_patients", "patient"), ("shared_pixels", "sha256")):
-        parts = cohort.groupby(column)["split"].nunique()
-        shared[name] = sorted(parts.index[parts > 1])
-    ids = cohort["image_id"].to_numpy()
-    pairs = near_duplicates(images, cohort["patient"].to_numpy(), cohort["split"].to_numpy(), correlation)
-    return shared | {"near_duplicates": [f"{ids[i]} and {ids[j]}" for i, j in pairs]}
-
-
-def require_no_leaks(leaks: dict[str, list]) -> None:
-    """Raise ValueError that lists what is in both parts, by pseudonym."""
-    lines = [f"{name}: {', '.join(found[:10])} ({len(found)} in all)" for name, found in leaks.items() if found]
-    if lines:
-        raise ValueError("leakage gate, nothing may be in both parts or under two patients: " + "; ".join(lines))
+def save_images(file: Path, images: np.ndarray, slots: np.ndarray) -> None:
+    """Write the images at some slots as one .npy, in their order; a block at a time, so that memory stays constant."""
+    header = {"descr": "<u2", "fortran_order": False, "shape": (len(slots), *images.shape[1:])}
+    with file.open("wb") as opened:
+        np.lib.format.write_array_header_1_0(opened, header)
+        for start in range(0, len(slots), BLOCK):
+            opened.write(images[slots[start : start + BLOCK]].astype("<u2").tobytes())
