@@ -7,13 +7,14 @@ ARGS ?=
 RUN := .venv/bin/python -m mammolib
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help reproduce test lint lab run profile setup clean-venv
+.PHONY: help reproduce test lint lab run preview profile setup clean-venv
 
 help:
 	@echo "make reproduce           the study on phantoms: sets up .venv, runs the demo profile, prints the result table"
 	@echo "make test                lint, unit tests, the notebooks' law, and the smoke profile"
 	@echo "make lab                 JupyterLab on notebooks/"
 	@echo "make run PROFILE=control any profile of params/; more arguments in ARGS='--from 03_evaluation'"
+	@echo "make preview PROFILE=... what 01 would make of an archive and a pathology list, from headers alone"
 	@echo "make lint                ruff only"
 	@echo "make setup               .venv only (about 3 minutes)"
 	@echo "make clean-venv          remove .venv"
@@ -25,6 +26,9 @@ reproduce: setup
 
 run: profile setup
 	@$(RUN) run $(PROFILE) $(ARGS)
+
+preview: profile setup
+	@$(RUN) preview $(PROFILE) $(ARGS)
 
 profile: # before 3 GB are installed for a profile that is not there
 	@test -d "params/$(PROFILE)" || { echo "error: no profile is called '$(PROFILE)'; there are $$(ls params | grep -v '\.' | xargs)" >&2; exit 2; }

@@ -1,4 +1,4 @@
-"""The command line: `python -m mammolib run PROFILE` and `python -m mammolib report PROFILE`."""
+"""The command line: `python -m mammolib run PROFILE`, `preview PROFILE` and `report PROFILE`."""
 
 import argparse
 import signal
@@ -8,7 +8,7 @@ INTERRUPTED = "interrupted; nothing half-written was left under a final name"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Describe the two commands; argparse itself exits 2 for anything else."""
+    """Describe the commands; argparse itself exits 2 for anything else."""
     parser = argparse.ArgumentParser(prog="python -m mammolib", description="Run the study, or print what it found.")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the notebooks of a profile, in order")
@@ -17,8 +17,11 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--to", dest="end", metavar="NN_name", help="stop after this one; results of later ones are removed"
     )
-    run.add_argument("-p", dest="overrides", action="append", default=[], metavar="NN_name.parameter=value")
-    run.add_argument("--outputs", metavar="DIR", help="write here (default outputs/PROFILE; from the project's folder)")
+    preview = commands.add_parser("preview", help="what 01 would make of an archive and a pathology list; headers only")
+    preview.add_argument("profile", help="one whose 01 has layout archive, or give it by -p")
+    for command in (run, preview):
+        command.add_argument("-p", dest="overrides", action="append", default=[], metavar="NN_name.parameter=value")
+        command.add_argument("--outputs", metavar="DIR", help="write here (default outputs/PROFILE)")
     report = commands.add_parser("report", help="print the result table of a profile")
     report.add_argument("profile")
     report.add_argument("--outputs", metavar="DIR", help="where the profile was run (default outputs/PROFILE)")
@@ -36,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         if chosen.command == "run":
             return runner.run(chosen.profile, chosen.start, chosen.overrides, chosen.outputs, chosen.end)
+        if chosen.command == "preview":
+            return print_preview(chosen.profile, chosen.overrides, chosen.outputs)
         return print_report(chosen.profile, chosen.outputs)
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("mammolib"):
@@ -52,6 +57,19 @@ def stop(number: int, _) -> None:
     if number == signal.SIGTERM:  # after a hang-up there is no terminal to write to
         print(INTERRUPTED, file=sys.stderr)
     sys.exit(128 + number)
+
+
+def print_preview(profile: str, overrides: list[str], outputs: str | None) -> int:
+    """Print what an archive would give, line by line."""
+    from mammolib.preview import preview_lines
+
+    try:
+        lines = preview_lines(profile, overrides, outputs)
+    except (FileNotFoundError, ValueError) as error:
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return 0
 
 
 def print_report(profile: str, outputs: str | None) -> int:

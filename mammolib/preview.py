@@ -1,0 +1,54 @@
+"""The dry run of notebook 01 on an archive: headers and list alone, counts alone, nothing written but the cache."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mammolib import cohort, parameters, rooms, runner
+from mammolib.archive import scan_archive
+from mammolib.linkage import dry_run_lines, link
+from mammolib.pathology import one_row_a_breast, read_pathology
+from mammolib.words import read_label_map, unknown_words
+
+NOTEBOOK = "01_data_curation"
+
+
+def preview_lines(profile: str, overrides: list[str], outputs: str | None) -> list[str]:
+    """What a profile of layout `archive` would leave, and why the rest would go.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `runner.plan`; another layout; what the list's reader finds wrong.
+    """
+    planned = runner.plan(profile, overrides, outputs)
+    declared = parameters.declared_parameters(rooms.project_root() / "notebooks" / f"{NOTEBOOK}.ipynb")
+    values = {name: parameter.default for name, parameter in declared.items()} | planned.get(NOTEBOOK, {})
+    if values["layout"] != "archive":
+        raise ValueError(
+            f"{NOTEBOOK}: layout = {values['layout']!r}; a preview needs archive, the list as pathology and the folder "
+            "as source"
+        )
+    folder = rooms.resolve(values["outputs"])
+    for name, drawn in {"pathology": "pathology.csv", "source": "archive"}.items():  # as in the notebook
+        values[name] = values[name] or str(folder / "00_synthetic_cohort" / drawn)
+    if problems := runner.missing_inputs({NOTEBOOK: values}, [NOTEBOOK]):
+        raise ValueError("\n".join(problems))
+    return counted(values, folder / NOTEBOOK / "private" / "cache")
+
+
+def counted(values: Mapping[str, Any], cache: Path) -> list[str]:
+    """Lines of the dry run; a list with words that the label map lacks gives these words, with their counts."""
+    classes = values["classes"]
+    mapping = read_label_map(rooms.resolve(values["label_map"]), classes) if values["label_map"] else None
+    lesions = read_pathology(rooms.resolve(values["pathology"]), values["encoding"])
+    known = mapping if mapping is not None else {cohort.folded(name): name for name in classes}
+    unknown = unknown_words(lesions["histology"], known)
+    if unknown:  # they must be mapped before a run; here they are told and leave
+        known = known | dict.fromkeys(lesions["histology"].map(cohort.folded), "other_histology") | known
+    rules = {name: values[name] for name in ("storage_classes", "keep_burned_in", "spacing_range_mm")}
+    headers = scan_archive(rooms.resolve(values["source"]), cache, rules, values["workers"])
+    rows, report = link(headers, one_row_a_breast(lesions, known, classes), values["image_window_days"])
+    rows = cohort.classify(rows, classes, known, values["diagnosed_from"], values["diagnosed_to"])
+    lines = dry_run_lines(rows, report, values["test_share"])
+    return lines + [f"not in the label map, so counted as another histology here: {unknown}"] * bool(unknown)
