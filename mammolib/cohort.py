@@ -1,10 +1,9 @@
-"""From a registry to a cohort: checks, label words, exclusions with their reason, split by patient, leakage gate.
+"""From a registry to a cohort: checks, label words, exclusions with their reason, split, pseudonyms.
 
 One table goes through all steps: a row an image of the registry, with `reason` ("" while the image stays) and
 `detail`. Every step returns a new table; the first reason stays.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,20 +13,23 @@ from sklearn.model_selection import train_test_split
 
 from mammolib import terms
 from mammolib.images import CROP
-from mammolib.parameters import require_choice
+from mammolib.parameters import CHOICES, require_choice
+from mammolib.pathology import DESCRIPTION, allowed, checked
 from mammolib.private_files import KEY_COLUMNS, keyed, read_key, write_private
 from mammolib.tables import read_csv, require_columns
 from mammolib.terms import REASONS
+from mammolib.words import day, days, folded, meanings, unknown_words
 
 REQUIRED = ("patient_id", "image_path", "label")
 OPTIONAL = ("diagnosis_date", "ImageLaterality", "ViewPosition", "pixel_spacing_mm", "split")
-WORD_REASONS = ("other_histology", "subtype_not_stated")  # what a word of the registry can say
 COLUMNS = (
     *("image_id", "patient", "label", "split", "ImageLaterality", "ViewPosition", "Manufacturer", "rows", "columns"),
     *("pixel_spacing_mm", "pixel_spacing_source", *CROP, "flipped"),
     *("breast_area_mm2", "sha256"),
 )
+IN_MEMORY = ("slot", "study", "year", *DESCRIPTION)  # of the cohort's table, for the gate and the tables of 01 alone
 PARTS = ("development", "test")
+OWNER = ["patient_id", "label"]  # who must be one for equal images to be one
 
 
 def read_table(path: Path, required: Sequence[str], encoding: str = "utf-8-sig") -> pd.DataFrame:
@@ -38,59 +40,20 @@ def read_table(path: Path, required: Sequence[str], encoding: str = "utf-8-sig")
 
 
 def read_registry(path: Path, encoding: str = "utf-8-sig") -> pd.DataFrame:
-    """Registry in the columns `REQUIRED` and `OPTIONAL`, all text; an optional column that is absent is "".
+    """Registry in the columns `REQUIRED`, `OPTIONAL` and `DESCRIPTION`, all text; one that is absent is "".
 
     ValueError also where a name is written in another way (Split, " label") or stands there twice: an optional column
     would be passed over without a word, and the test part with it.
     """
     names = read_csv(path, encoding, dtype=str, keep_default_na=False, header=None, nrows=1).iloc[0]
-    known = {folded(name): name for name in (*REQUIRED, *OPTIONAL)}
+    columns = [*REQUIRED, *OPTIONAL, *DESCRIPTION]
+    known = {folded(name): name for name in columns}
     for name in names:
         if known.get(folded(name), name) != name:
             raise ValueError(f"{path}: column {name!r} is not read; allowed is {known[folded(name)]}")
     if names.duplicated().any():
         raise ValueError(f"{path}: column {names[names.duplicated()].iloc[0]} stands there twice")
-    return read_table(path, REQUIRED, encoding).reindex(columns=[*REQUIRED, *OPTIONAL], fill_value="")
-
-
-def folded(word: str) -> str:
-    """Fold what writes the same word: full and half width (NFKC), がん / ガン / 癌, capitals, spaces."""
-    word = unicodedata.normalize("NFKC", word).casefold()
-    return " ".join(word.replace("がん", "癌").replace("ガン", "癌").split())
-
-
-def read_label_map(path: Path, classes: Sequence[str]) -> dict[str, str]:
-    """Folded word -> class, or -> one of `WORD_REASONS`; an empty class means other_histology.
-
-    Raises
-    ------
-    ValueError
-        For a class that is neither in `classes` nor in `WORD_REASONS`, and for a word that has two classes.
-    """
-    table = read_table(path, ("word", "class"))
-    table["class"] = table["class"].replace("", "other_histology")
-    table["word"] = table["word"].map(folded)
-    table = table.drop_duplicates()
-    twice = table.loc[table["word"].duplicated(), "word"].tolist()
-    strange = sorted(set(table["class"]) - {*classes, *WORD_REASONS})
-    if twice or strange:
-        faults = [f"words with two classes: {', '.join(twice)}"] * bool(twice)
-        faults += [f"class {', '.join(strange)}; allowed: {', '.join([*classes, *WORD_REASONS])}"] * bool(strange)
-        raise ValueError(f"{path}: {'; '.join(faults)}")
-    return dict(zip(table["word"], table["class"], strict=True))
-
-
-def days(texts: pd.Series) -> pd.Series:
-    """Days such as 2006-01-05 or 2006/1/5; NaT for anything else (a year, a time, "now")."""
-    whole = texts.where(texts.str.fullmatch(r"[0-9]{4}([-/])[0-9]{1,2}\1[0-9]{1,2}"))
-    return pd.to_datetime(whole.str.replace("/", "-"), format="%Y-%m-%d", errors="coerce")
-
-
-def day(text: str, name: str) -> pd.Timestamp:
-    """Read a parameter that is a day, such as 2006-01-01."""
-    if pd.isna(found := days(pd.Series([text], dtype=str))[0]):
-        raise ValueError(f"{name} is {text!r}; allowed: a day such as 2006-01-01, or null")
-    return found
+    return read_table(path, REQUIRED, encoding).reindex(columns=columns, fill_value="")
 
 
 def classify(
@@ -102,88 +65,91 @@ def classify(
 ) -> pd.DataFrame:
     """Check the registry and judge each row by word and date.
 
+    Parameters
+    ----------
+    registry
+        Columns `REQUIRED` and `OPTIONAL`; those of `DESCRIPTION`, and `reason` with `detail`, where it has them. A row
+        that comes with a reason keeps it, and nothing is asked of it.
+
     Returns
     -------
     DataFrame
-        The registry, `label` now a class ("" where the word means none), with `reason` and `detail`.
+        The registry, `label` now a class ("" where the word means none), with `DESCRIPTION`, `reason` and `detail`.
 
     Raises
     ------
     ValueError
-        One line a problem, all together: empty or repeated paths, empty patients, unknown words with their counts,
-        dates, spacings, sides or views that are none, parts other than development and test, a split given in part.
+        One line a problem, all together: no row, empty or repeated paths, empty patients, unknown words with their
+        counts, dates, spacings, sides, views or descriptions that are none, parts other than development and test, a
+        split given in part.
     """
-    words = registry["label"].map(folded)
+    absent = [name for name in (*DESCRIPTION, "reason", "detail") if name not in registry]
+    rows = registry.assign(**dict.fromkeys(absent, ""))
     known = {folded(name): name for name in classes} if label_map is None else label_map
-    classed = words.map(known)
-    dates = days(registry["diagnosis_date"])
-    problems = registry_problems(registry, classed.isna(), dates, list(classes if label_map is None else label_map))
+    problems = registry_problems(rows[rows["reason"] == ""], known)
+    if registry.empty:
+        problems = ["no row; at least one image is needed"]
     if problems:
         raise ValueError("registry: " + "\n".join(problems))
-    rows = registry.assign(label=classed.where(classed.isin(list(classes)), ""), reason="", detail="")
-    rows["ImageLaterality"] = rows["ImageLaterality"].map(terms.laterality)
-    rows["ViewPosition"] = rows["ViewPosition"].map(terms.view)
+    classed, dates = meanings(rows["label"], known), days(rows["diagnosis_date"])
+    rows = rows.assign(
+        label=classed.where(classed.isin(list(classes)), ""),
+        ImageLaterality=rows["ImageLaterality"].map(terms.laterality),
+        ViewPosition=rows["ViewPosition"].map(terms.view),
+        **{name: checked(name, rows[name]).fillna("") for name in DESCRIPTION},
+    )
     if diagnosed_from or diagnosed_to:
         first = day(diagnosed_from, "diagnosed_from") if diagnosed_from else pd.Timestamp.min
         last = day(diagnosed_to, "diagnosed_to") if diagnosed_to else pd.Timestamp.max
         rows = exclude(rows, dates.isna(), "no_diagnosis_date", "diagnosis_date is empty")
         period = f"{diagnosed_from or 'from the first'} to {diagnosed_to or 'no limit'}"
         rows = exclude(rows, (dates < first) | (dates > last), "outside_period", period)
-    for reason in sorted(set(classed) - set(classes)):
+    for reason in sorted(set(classed.dropna()) - set(classes)):
         rows = exclude(rows, classed == reason, reason, "by the label's word")
     return rows
 
 
-def registry_problems(registry: pd.DataFrame, unknown: pd.Series, dates: pd.Series, words: list[str]) -> list[str]:
+def registry_problems(rows: pd.DataFrame, known: dict[str, str]) -> list[str]:
     """What is wrong with a registry, one line each; identities and dates are counted, never shown."""
     lines = []
-    if registry.empty:
-        lines.append("no row; at least one image is needed")
     for column in ("patient_id", "image_path"):
-        if n := (registry[column] == "").sum():
+        if n := (rows[column] == "").sum():
             lines.append(f"column {column}: empty in {n} rows; every image needs one")
-    if n := registry["image_path"].duplicated().sum():
-        lines.append(f"column image_path: {n} rows repeat a path; allowed is one row an image")
-    if unknown.any():
-        counts = registry.loc[unknown, "label"].value_counts()
-        listed = ", ".join(f"{word!r} ({n})" for word, n in counts.items())
-        lines.append(f"column label: unknown words {listed}; known: {', '.join(words)}")
-    if n := (dates.isna() & (registry["diagnosis_date"] != "")).sum():
-        lines.append(f"column diagnosis_date: {n} values are no dates; allowed: 2006-01-05 or 2006/1/5")
-    spacing = pd.to_numeric(registry["pixel_spacing_mm"], errors="coerce")
-    if n := ((registry["pixel_spacing_mm"] != "") & ~spacing.map(terms.plausible_spacing)).sum():
-        lines.append(f"column pixel_spacing_mm: {n} values are not {' to '.join(map(str, terms.SPACINGS))} mm")
-    for column, term, allowed in (
-        ("ImageLaterality", terms.laterality, "L, R, left, right, 左, 右"),
-        ("ViewPosition", terms.view, ", ".join(terms.VIEWS)),
+    if n := rows["image_path"].duplicated().sum():
+        other = (rows.groupby("image_path")[OWNER].nunique() > 1).any(axis=1).sum()
+        lines.append(
+            f"column image_path: {n} rows repeat a path, {other} paths with another patient or label; "
+            "allowed is one row an image"
+        )
+    if unknown := unknown_words(rows["label"], known):
+        meant = ", ".join(dict.fromkeys(known.values()))
+        lines.append(f"column label: unknown words {unknown}; known are words for {meant}")
+    plausible = pd.to_numeric(rows["pixel_spacing_mm"], errors="coerce").map(terms.plausible_spacing)
+    for column, wrong, known_values in (
+        ("diagnosis_date", days(rows["diagnosis_date"]).isna(), "2006-01-05, 2006/1/5, H18.1.5"),
+        ("pixel_spacing_mm", ~plausible.astype(bool), f"{' to '.join(map(str, terms.SPACINGS))} mm"),
+        ("ImageLaterality", rows["ImageLaterality"].map(terms.laterality) == "", "L, R, left, right, 左, 右"),
+        ("ViewPosition", rows["ViewPosition"].map(terms.view) == "", ", ".join(terms.VIEWS)),
+        ("split", ~rows["split"].isin(PARTS), ", ".join(PARTS)),
+        *((name, checked(name, rows[name]).isna(), allowed(name)) for name in DESCRIPTION),
     ):
-        if n := ((registry[column] != "") & (registry[column].map(term) == "")).sum():
-            lines.append(f"column {column}: {n} values are unknown; allowed: {allowed} or empty")
-    strange = sorted(set(registry["split"]) - {*PARTS, ""})
-    if strange:
-        lines.append(f"column split: {', '.join(strange)}; allowed: {', '.join(PARTS)}")
-    if 0 < (registry["split"] == "").sum() < len(registry):
-        lines.append(f"column split: empty in {(registry['split'] == '').sum()} rows; given for all or for none")
+        if n := (wrong & (rows[column] != "")).sum():
+            lines.append(f"column {column}: {n} values are unknown; allowed: {known_values} or empty")
+    if 0 < (n := (rows["split"] == "").sum()) < len(rows):
+        lines.append(f"column split: empty in {n} rows; given for all or for none")
     return lines
 
 
-def exclude(rows: pd.DataFrame, where: pd.Series, reason: str, detail: str) -> pd.DataFrame:
-    """Give a reason, one of `REASONS`, to the rows that have none yet."""
+def exclude(rows: pd.DataFrame, where: pd.Series, reason: str, detail: str | pd.Series) -> pd.DataFrame:
+    """Give a reason, one of `REASONS`, and its detail to the rows that have none yet."""
     require_choice("reason", reason, REASONS)
     where = where & (rows["reason"] == "")
     return rows.assign(reason=rows["reason"].mask(where, reason), detail=rows["detail"].mask(where, detail))
 
 
-def exclude_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
-    """Take out equal pixels (`digest`): under one patient and label the first stays, otherwise nobody knows whose."""
-    kept = rows[rows["reason"] == ""]
-    groups = kept.groupby("digest")
-    owners = groups["patient_id"].transform("nunique").gt(1) | groups["label"].transform("nunique").gt(1)
-    doubled = (groups["digest"].transform("size") > 1).reindex(rows.index, fill_value=False)
-    shared = owners.reindex(rows.index, fill_value=False)
-    again = kept["digest"].duplicated().reindex(rows.index, fill_value=False)
-    rows = exclude(rows, doubled & shared, "duplicate_other_patient", "pixels equal another image's")
-    return exclude(rows, again & ~shared, "duplicate_same_patient", "pixels equal an earlier image's; the first stays")
+def exclude_without_side(rows: pd.DataFrame) -> pd.DataFrame:
+    """Take out the images whose side neither header nor registry tells."""
+    return exclude(rows, rows["ImageLaterality"] == "", "laterality_unknown", "neither header nor registry has a side")
 
 
 def judge_quality_control(rows: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
@@ -200,36 +166,70 @@ def judge_quality_control(rows: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
 
 def require_images(rows: pd.DataFrame, classes: Sequence[str]) -> None:
     """Raise ValueError where nothing is left, or a class has no image; the message counts the reasons."""
-    left = rows.loc[rows["reason"] == "", "label"]
-    reasons = ", ".join(
-        f"{reason} {n}" for reason, n in rows.loc[rows["reason"] != "", "reason"].value_counts().items()
-    )
+    left, counts = rows.loc[rows["reason"] == "", "label"], rows["reason"].value_counts().drop("", errors="ignore")
+    excluded = ", ".join(f"{reason} {n}" for reason, n in counts.items()) or "none"
     if left.empty:
-        raise ValueError(f"cohort: none of {len(rows)} images is left; excluded: {reasons}")
-    empty = [name for name in classes if name not in set(left)]
-    if empty:
-        raise ValueError(
-            f"cohort: no image of class {', '.join(empty)} among {len(left)}; excluded: {reasons or 'none'}"
-        )
+        raise ValueError(f"cohort: none of {len(rows)} images is left; excluded: {excluded}")
+    if empty := [name for name in classes if name not in set(left)]:
+        raise ValueError(f"cohort: no image of class {', '.join(empty)} among {len(left)}; excluded: {excluded}")
 
 
-def split_patients(kept: pd.DataFrame, test_share: float, seed: int) -> pd.Series:
-    """Part of each image: the registry's split where it has one, else by patient, stratified by class.
+def split_images(kept: pd.DataFrame, test_share: float, seed: int, split: str | None = None) -> pd.Series:
+    """Part of each image, development or test.
 
-    A patient with several classes counts for the first of them; `test_share` is a share of the patients.
+    Parameters
+    ----------
+    kept
+        Columns patient_id, label, diagnosis_date, split.
+    test_share
+        Of the patients (by_image: of the images); 0 draws no test part.
+    split
+        `by_patient` draws patients, stratified by class; one with several classes counts for the first of them.
+        `by_date` takes the patients diagnosed last, by their first date; patients of one day stay together, and the
+        classes fall as they do. `from_registry` takes the registry's. `by_image` draws images, stratified by class, so
+        that a patient can be in both parts. None: the registry's where it has one, otherwise by_patient.
+
+    Raises
+    ------
+    ValueError
+        The registry has no split; a patient has no date; development would lack a class; too few to draw from.
     """
-    if (kept["split"] != "").all():
+    given = (kept["split"] != "").all()
+    split = split or ("from_registry" if given else "by_patient")
+    require_choice("split", split, CHOICES["split"])
+    if split == "from_registry":
+        if not given:
+            raise ValueError("split: from_registry, but the registry's column split is empty; allowed: another split")
         return kept["split"]
-    patients = kept.groupby("patient_id")["label"].first()
     if test_share == 0:
         return pd.Series("development", kept.index)
-    try:
-        _, test = train_test_split(patients.index, test_size=test_share, stratify=patients, random_state=seed)
-    except ValueError as error:
+    if split == "by_date":
+        in_test = kept["patient_id"].isin(patients_diagnosed_last(kept, test_share))
+    else:
+        unit = kept["patient_id"] if split == "by_patient" else pd.Series(kept.index, kept.index)
+        labels = kept["label"].groupby(unit).first()
+        try:
+            _, drawn = train_test_split(labels.index, test_size=test_share, stratify=labels, random_state=seed)
+        except ValueError as error:
+            units = f"{len(labels)} {'patients' if split == 'by_patient' else 'images'}"
+            raise ValueError(f"test_share {test_share} of {units} can't be split by class: {error}") from None
+        in_test = unit.isin(drawn)
+    if lacking := sorted(set(kept["label"]) - set(kept.loc[~in_test, "label"])):
         raise ValueError(
-            f"test_share {test_share} of {len(patients)} patients can't be split by class: {error}"
-        ) from None
-    return kept["patient_id"].isin(test).map({True: "test", False: "development"})
+            f"split: {split} leaves no development image of class {', '.join(lacking)}; allowed: a "
+            "smaller test_share, or by_patient"
+        )
+    return in_test.map({True: "test", False: "development"})
+
+
+def patients_diagnosed_last(kept: pd.DataFrame, test_share: float) -> pd.Index:
+    """The share of the patients with the latest first diagnosis, and who else has the first day of theirs."""
+    first = days(kept["diagnosis_date"]).groupby(kept["patient_id"]).min().sort_values()
+    if n := first.isna().sum():
+        raise ValueError(
+            f"split: by_date, but {n} of {len(first)} patients have no diagnosis_date; allowed: by_patient"
+        )
+    return first.index[first >= first.iloc[-max(1, round(test_share * len(first)))]]
 
 
 def pseudonyms(originals: Sequence[str], prefix: str, known: dict[str, str], seed: int) -> dict[str, str]:
@@ -254,12 +254,24 @@ def name_rows(rows: pd.DataFrame, key: Path, seed: int) -> pd.DataFrame:
     return rows.assign(image_id=rows["image_path"].map(images), patient=rows["patient_id"].map(patients))
 
 
-def cohort_table(rows: pd.DataFrame, digest_key: Path | None, test_share: float, seed: int) -> pd.DataFrame:
-    """The images that stay, in the columns of cohort.csv and `slot`: development before test, by image_id in each."""
+def cohort_table(
+    rows: pd.DataFrame, digest_key: Path | None, test_share: float, seed: int, split: str | None = None
+) -> pd.DataFrame:
+    """The images that stay, development before test, by image_id in each; `split` as in `split_images`.
+
+    Columns of cohort.csv (`COLUMNS`), and `IN_MEMORY`: study is a running number in place of the Study Instance UID
+    (0020,000D) and year that of the image, of the diagnosis where the image has none; "" where neither is known.
+    """
     kept = rows[rows["reason"] == ""]
-    kept = kept.assign(split=split_patients(kept, test_share, seed), sha256=keyed(kept["digest"], digest_key, seed))
+    parts = split_images(kept, test_share, seed, split)
+    facts = kept.reindex(columns=["StudyInstanceUID", "image_date"], fill_value="").astype(object).fillna("")
+    diagnosed = days(kept["diagnosis_date"]).dt.strftime("%Y").fillna("")
+    year = facts["image_date"].str[:4].where(facts["image_date"] != "", diagnosed)
+    kept = kept.assign(split=parts, sha256=keyed(kept["digest"], digest_key, seed), year=year)
     kept = kept.astype(dict.fromkeys(("rows", "columns", "slot", *CROP), int) | {"flipped": bool})
-    return kept.sort_values(["split", "image_id"], ignore_index=True)[[*COLUMNS, "slot"]]
+    kept = kept.assign(study=facts["StudyInstanceUID"]).sort_values(["split", "image_id"], ignore_index=True)
+    numbers = pd.Series(pd.factorize(kept["study"])[0], kept.index).map("S{:04d}".format)
+    return kept.assign(study=numbers.where(kept["study"] != "", ""))[[*COLUMNS, *IN_MEMORY]]
 
 
 def flow_counts(rows: pd.DataFrame, cohort: pd.DataFrame) -> dict:

@@ -1,4 +1,4 @@
-"""Registry to cohort: words, exclusions, duplicates, split, pseudonyms, leakage gate; then files through the intake."""
+"""Registry to cohort: checks, exclusions, split, pseudonyms, the table and its counts."""
 
 import re
 import stat
@@ -6,14 +6,12 @@ import stat
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
-from mammolib import cohort, intake
-from mammolib.cohort_plots import draw_examples
-from mammolib.dicom import UnreadableImage
+from mammolib import cohort, repeats
+from mammolib.pathology import DESCRIPTION
+from mammolib.words import folded
 
 CLASSES = ["tubule_forming", "solid", "scirrhous"]
-LABELS = "params/labels_idc.csv"
 
 
 def registry(n=6, **columns) -> pd.DataFrame:
@@ -24,53 +22,65 @@ def registry(n=6, **columns) -> pd.DataFrame:
     return table.assign(**columns)
 
 
-@pytest.fixture(scope="module")
-def words(request):
-    return cohort.read_label_map(request.config.rootpath / LABELS, CLASSES)
+WORDS = {folded(word): meaning for word, meaning in (("硬癌", "scirrhous"), ("充実腺管癌", "solid"))}
+WORDS |= {folded("粘液癌"): "other_histology", folded("NST"): "subtype_not_stated"}
 
 
-@pytest.mark.parametrize(
-    ("word", "meaning"),
-    [
-        ("乳頭腺管癌", "tubule_forming"),
-        ("乳頭腺管がん", "tubule_forming"),
-        ("乳頭腺管ガン", "tubule_forming"),
-        ("乳頭腺管ｶﾞﾝ", "tubule_forming"),
-        ("ａ１", "tubule_forming"),
-        ("Pap-Tub", "tubule_forming"),
-        ("充実腺管癌", "solid"),
-        ("充実型", "solid"),
-        ("硬がん", "scirrhous"),
-        ("硬性型", "scirrhous"),
-        ("invasive carcinoma NST", "subtype_not_stated"),
-        ("Invasive  Ductal Carcinoma", "subtype_not_stated"),
-        ("管状癌", "other_histology"),
-        ("充実乳頭癌", "other_histology"),
-        ("浸潤性微小乳頭癌", "other_histology"),
-        ("浸潤性小葉がん", "other_histology"),
-        ("その他", "other_histology"),
-    ],
-)
-def test_japanese_words_of_both_editions(words, word, meaning):
-    rows = cohort.classify(registry(1, label=word), CLASSES, words)
-    assert (rows["label"][0] or rows["reason"][0]) == meaning
+def test_a_word_gives_a_class_or_a_reason():
+    said = ["硬がん", "充実腺管ｶﾞﾝ", "粘液癌", "NST", "硬癌 + 充実腺管癌", "NST(硬癌)"]
+    rows = cohort.classify(registry(6, label=said), CLASSES, WORDS)
+    assert rows["label"].tolist() == ["scirrhous", "solid", "", "", "", "scirrhous"]
+    assert rows["reason"].tolist() == ["", "", "other_histology", "subtype_not_stated", "two_types", ""]
+    assert set(rows["detail"]) == {"", "by the label's word"}
 
 
-def test_unknown_words_are_listed_with_their_counts(words):
+def test_unknown_words_are_listed_with_their_counts():
     with pytest.raises(ValueError, match="label") as caught:
-        cohort.classify(registry(4, label=["硬癌", "謎", "謎", "x"]), CLASSES, words)
+        cohort.classify(registry(4, label=["硬癌", "謎", "謎", "x"]), CLASSES, WORDS)
     assert "'謎' (2), 'x' (1)" in str(caught.value)
-    with pytest.raises(ValueError, match=r"'硬癌' \(1\); known: tubule_forming, solid, scirrhous"):
+    with pytest.raises(ValueError, match=r"'硬癌' \(1\); known are words for tubule_forming, solid, scirrhous"):
         cohort.classify(registry(2, label=["solid", "硬癌"]), CLASSES)
 
 
-def test_a_wrong_label_map_is_named(tmp_path):
-    (tmp_path / "map.csv").write_text("word,class\n硬癌,scirrhous\n硬がん,solid\nx,lobular\ny,no_breast\n")
-    with pytest.raises(
-        ValueError,
-        match=r"map\.csv: words with two classes: 硬癌; class lobular, no_breast; allowed: .*subtype_not_stated$",
-    ):
-        cohort.read_label_map(tmp_path / "map.csv", CLASSES)
+def test_a_row_keeps_the_reason_it_comes_with_and_is_asked_nothing():
+    given = {"reason": ["not_image", "", "other_breast", ""], "detail": ["SOP Class UID (0008,0016)", "", "d", ""]}
+    table = registry(4, label=["", "充実腺管癌", "謎", "粘液癌"], patient_id=["", "b", "c", "d"], **given)
+    table["diagnosis_date"] = ["never", "2010-01-01", "2030-01-01", "2030-01-01"]
+    rows = cohort.classify(table, CLASSES, WORDS, "2006-01-01", "2017-12-31")
+    assert rows["reason"].tolist() == ["not_image", "", "other_breast", "outside_period"]
+    assert rows["detail"][:3].tolist() == ["SOP Class UID (0008,0016)", "", "d"]
+    assert rows["label"].tolist() == ["", "solid", "", ""]
+    with pytest.raises(ValueError, match="'謎' \\(1\\)"):
+        cohort.classify(table.assign(reason=""), CLASSES, WORDS)
+    everything_out = cohort.classify(table.assign(reason="not_image", label=""), CLASSES, WORDS)
+    assert (everything_out["reason"] == "not_image").all()
+
+
+def test_descriptions_are_read_into_closed_lists():
+    rows = cohort.classify(registry(2, age=["50", ""], specimen=["生検", "core"], breast_density=["C", ""]), CLASSES)
+    assert rows[list(DESCRIPTION)].to_numpy().tolist() == [["50", "c", "", "core"], ["", "", "", "core"]]
+    assert (cohort.classify(registry(2), CLASSES)[list(DESCRIPTION)] == "").all(axis=None)
+    with pytest.raises(ValueError, match="specimen: 1 values are unknown; allowed: core") as caught:
+        cohort.classify(registry(2, age=["50", "Ann Lee"], specimen=["Ann Lee", ""]), CLASSES)
+    assert "column age: 1 values are unknown" in str(caught.value)
+    assert "Ann" not in str(caught.value)
+
+
+def test_a_path_under_two_labels_is_a_contradiction_but_two_dates_of_a_patient_are_none():
+    table = registry(4, patient_id=["a", "a", "b", "b"], label="solid", image_path=["1", "1", "2", "2"])
+    table["diagnosis_date"] = ["2010-01-01", "2012-01-01"] * 2
+    with pytest.raises(ValueError, match="2 rows repeat a path, 0 paths with another patient or label"):
+        cohort.classify(table, CLASSES)
+    with pytest.raises(ValueError, match="2 rows repeat a path, 1 paths with another"):
+        cohort.classify(table.assign(label=["solid", "scirrhous", "solid", "solid"]), CLASSES)
+    with pytest.raises(ValueError, match="2 rows repeat a path, 2 paths with another"):
+        cohort.classify(table.assign(patient_id=["a", "b", "c", "d"]), CLASSES)
+    assert (cohort.classify(table.assign(image_path=["1", "2", "3", "4"]), CLASSES)["reason"] == "").all()
+
+
+def test_an_empty_registry_is_refused():
+    with pytest.raises(ValueError, match="registry: no row; at least one image is needed"):
+        cohort.classify(registry(0), CLASSES)
 
 
 def test_the_flow_counts_reasons_in_the_order_in_which_they_are_looked_for():
@@ -78,7 +88,7 @@ def test_the_flow_counts_reasons_in_the_order_in_which_they_are_looked_for():
     table = registry(5).assign(reason="", detail="", digest=["a", "a", "b", "b", "c"], patient_id=list("ppqrs"))
     table = table.assign(QualityControlImage=["", "", "", "", "YES"])
     table["patient_id"], table["label"] = ["p", "p", "q", "r", "s"], "solid"
-    rows, _ = cohort.judge_quality_control(cohort.exclude_duplicates(table))
+    rows, _ = cohort.judge_quality_control(repeats.exclude_repeats(table))
     looked_for = ["no_diagnosis_date", "outside_period", "duplicate_other_patient", "duplicate_same_patient"]
     looked_for.append("quality_control_image")
     rows = pd.concat([rows, dated])
@@ -88,10 +98,8 @@ def test_the_flow_counts_reasons_in_the_order_in_which_they_are_looked_for():
 
 def test_a_reason_outside_the_closed_list_is_refused():
     rows = registry(1).assign(reason="", detail="")
-    with pytest.raises(ValueError, match="reason: 'lost' is unknown; allowed are no_diagnosis_date"):
+    with pytest.raises(ValueError, match="reason: 'lost' is unknown; allowed are patient_not_listed"):
         cohort.exclude(rows, rows["reason"] == "", "lost", "")
-    with pytest.raises(ValueError, match="reason: 'lost' is unknown"):
-        UnreadableImage("lost", "")
 
 
 @pytest.mark.parametrize(
@@ -125,10 +133,10 @@ def test_a_period_with_one_end_is_told_in_words(first, last, date, period):
 
 
 @pytest.mark.parametrize(
-    "date", ["now", "2011", "2011-05", "2011-05-30T10:00+09:00", "2011-02-30", "2011-150", "20110530", "２０１１/5/30"]
+    "date", ["now", "2011", "2011-05", "2011-05-30T10:00+09:00", "2011-02-30", "2011-150", "18.1.5", "H32.1.5"]
 )
 def test_only_whole_days_are_dates(date):
-    with pytest.raises(ValueError, match="diagnosis_date: 1 values are no dates"):
+    with pytest.raises(ValueError, match="diagnosis_date: 1 values are unknown; allowed: 2006-01-05"):
         cohort.classify(registry(2, diagnosis_date=[date, "2011-05-30T10:00Z"[:10]]), CLASSES)
     with pytest.raises(ValueError, match=f"diagnosed_to is '{re.escape(date)}'; allowed: a day"):
         cohort.classify(registry(1), CLASSES, None, None, date)
@@ -155,7 +163,7 @@ def test_all_faults_of_a_registry_come_together_and_name_no_patient():
         "spacing_mm: 2 ",
         "ImageLaterality: 1 values are unknown; allowed: L, R, left",
         "ViewPosition: 2 values are unknown; allowed: CC, MLO",
-        "split: train",
+        "split: 1 values are unknown; allowed: development, test",
         "empty in 1 rows; given",
     ):
         assert part in text
@@ -191,20 +199,9 @@ def judged(n=6, **columns) -> pd.DataFrame:
     return registry(n).assign(**(given | columns))
 
 
-def test_duplicates_leave_alone_or_together():
-    rows = judged(
-        patient_id=["a", "a", "b", "c", "d", "d"],
-        label=["solid", "solid", "solid", "solid", "solid", "scirrhous"],
-        digest=["1", "1", "2", "2", "3", "3"],
-    )
-    reasons = cohort.exclude_duplicates(rows)["reason"].tolist()
-    assert reasons == ["", "duplicate_same_patient", *["duplicate_other_patient"] * 4]
-    assert (rows["reason"] == "").all(), "what is passed in stays as it is"
-
-
-def test_an_image_that_left_is_nobodys_duplicate():
-    rows = judged(2, digest="1", reason=["magnification_view", ""])
-    assert cohort.exclude_duplicates(rows)["reason"].tolist() == ["magnification_view", ""]
+def test_an_image_without_a_side_leaves_where_it_must_have_one():
+    rows = cohort.exclude_without_side(judged(3, ImageLaterality=["L", "", ""], reason=["", "", "no_breast"]))
+    assert rows["reason"].tolist() == ["", "laterality_unknown", "no_breast"]
 
 
 def test_quality_control_images_make_a_cohort_synthetic_or_leave_it():
@@ -226,19 +223,62 @@ def test_an_empty_cohort_and_a_class_without_image_are_named():
     cohort.require_images(judged(3), CLASSES)
 
 
+def patients_of_six(n=600) -> pd.DataFrame:
+    rows = registry(n, patient_id=[f"p{k // 6:03d}" for k in range(n)])
+    return rows.assign(label=[CLASSES[k // 6 % 3] for k in range(n)])
+
+
 def test_the_split_is_by_patient_and_by_class():
-    rows = registry(600, patient_id=[f"p{k // 6}" for k in range(600)])
-    rows = rows.assign(label=[CLASSES[k // 6 % 3] for k in range(600)])
-    parts = cohort.split_patients(rows, 0.2, seed=1)
+    rows = patients_of_six()
+    parts = cohort.split_images(rows, 0.2, seed=1)
     assert parts.groupby(rows["patient_id"]).nunique().eq(1).all()
     shares = (parts == "test").groupby(rows["label"]).mean()
     np.testing.assert_allclose(shares, 0.2, atol=0.02)  # 33 or 34 patients a class
-    assert not parts.equals(cohort.split_patients(rows, 0.2, seed=2))
-    assert (cohort.split_patients(rows, 0.0, seed=1) == "development").all()
-    given = rows.assign(split=["test", "development"] * 300)
-    assert cohort.split_patients(given, 0.2, seed=1).equals(given["split"])
+    assert parts.equals(cohort.split_images(rows, 0.2, 1, "by_patient"))
+    assert not parts.equals(cohort.split_images(rows, 0.2, seed=2))
+    assert (cohort.split_images(rows, 0.0, seed=1) == "development").all()
     with pytest.raises(ValueError, match="3 patients can't be split by class"):
-        cohort.split_patients(registry(3), 0.2, seed=1)
+        cohort.split_images(registry(3), 0.2, seed=1)
+
+
+def test_the_registrys_split_counts_unless_another_is_asked_for():
+    rows = patients_of_six()
+    given = rows.assign(split=["test", "development"] * 300)
+    for split in (None, "from_registry"):
+        assert cohort.split_images(given, 0.2, 1, split).equals(given["split"])
+    assert cohort.split_images(given, 0.2, 1, "by_patient").equals(cohort.split_images(rows, 0.2, 1))
+    with pytest.raises(ValueError, match="from_registry, but the registry's column split is empty"):
+        cohort.split_images(rows, 0.2, 1, "from_registry")
+    with pytest.raises(ValueError, match="split: 'by_moon' is unknown; allowed are by_patient, by_date"):
+        cohort.split_images(rows, 0.2, 1, "by_moon")
+
+
+def test_by_date_the_patients_diagnosed_last_are_the_test_part():
+    rows = patients_of_six(60)  # p000 to p009
+    days = [f"2010-01-{1 + k // 6:02d}" for k in range(60)]
+    rows["diagnosis_date"] = days
+    assert set(rows["patient_id"][cohort.split_images(rows, 0.2, 1, "by_date") == "test"]) == {"p008", "p009"}
+    later = rows.assign(diagnosis_date=["2030-01-01", *days[1:]])  # a second cancer of p000: the first date counts
+    assert cohort.split_images(later, 0.2, 1, "by_date").equals(cohort.split_images(rows, 0.2, 1, "by_date"))
+    one_day = rows.assign(diagnosis_date=[day if day < "2010-01-08" else "2010-01-08" for day in days])
+    test = cohort.split_images(one_day, 0.2, 1, "by_date") == "test"
+    assert set(rows["patient_id"][test]) == {"p007", "p008", "p009"}, "patients of one day stay together"
+    with pytest.raises(ValueError, match="by_date, but 2 of 10 patients have no diagnosis_date"):
+        cohort.split_images(rows.assign(diagnosis_date=["", *days[1:48], *[""] * 12]), 0.2, 1, "by_date")
+    with pytest.raises(ValueError, match="by_date leaves no development image of class scirrhous; allowed: a smaller"):
+        cohort.split_images(rows.assign(label=["solid"] * 54 + ["scirrhous"] * 6), 0.1, 1, "by_date")
+    with pytest.raises(ValueError, match="by_date leaves no development image of class scirrhous, solid, tubule"):
+        cohort.split_images(rows.assign(diagnosis_date="2010-01-01"), 0.1, 1, "by_date")
+
+
+def test_by_image_a_patient_can_be_in_both_parts():
+    rows = patients_of_six()
+    parts = cohort.split_images(rows, 0.2, 1, "by_image")
+    assert (parts == "test").sum() == 120
+    np.testing.assert_allclose((parts == "test").groupby(rows["label"]).mean(), 0.2, atol=0.005)
+    assert parts.groupby(rows["patient_id"]).nunique().gt(1).sum() > 60  # 1 - 0.8^6 - 0.2^6 = 0.74 of 100 are expected
+    with pytest.raises(ValueError, match="6 images can't be split by class"):
+        cohort.split_images(registry(6), 0.2, 1, "by_image")
 
 
 def test_pseudonyms_are_sequential_seeded_continued_and_private(tmp_path):
@@ -292,30 +332,6 @@ def test_hashes_are_keyed(tmp_path):
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
-def textures(n: int, seed: int) -> np.ndarray:
-    """Breasts of one outline and different fine structure, (n, 64, 64) uint16."""
-    y, x = np.mgrid[:64, :64]
-    inside = ((y - 32) / 30) ** 2 + (x / 45) ** 2 < 1
-    noise = np.random.default_rng(seed).normal(0, 3000, (n, 64, 64))
-    return np.where(inside, 30000 - 200 * x + noise, 0).clip(0, 65535).astype(np.uint16)
-
-
-def test_the_gate_finds_what_is_shared_and_nothing_else():
-    images = textures(6, 0)
-    table = pd.DataFrame({"patient": list("abcdef"), "image_id": list("123456"), "sha256": list("uvwxyz")})
-    table["split"] = ["development"] * 4 + ["test"] * 2
-    assert intake.find_leaks(table, images, 0.95) == {"shared_patients": [], "shared_pixels": [], "near_duplicates": []}
-    rng = np.random.default_rng(1)
-    darker = images[0] * 0.6 + (images[0] > 0) * rng.normal(0, 200, images[0].shape)  # another window, other noise
-    images[5] = darker.clip(0, 65535).astype(np.uint16)
-    leaky = table.assign(patient=list("abcdea"), sha256=list("uvwxvz"))
-    leaks = intake.find_leaks(leaky, images, 0.95)
-    assert leaks == {"shared_patients": ["a"], "shared_pixels": ["v"], "near_duplicates": ["1 and 6"]}
-    with pytest.raises(ValueError, match=r"shared_patients: a \(1 in all\).*near_duplicates: 1 and 6"):
-        intake.require_no_leaks(leaks)
-    intake.require_no_leaks({"shared_patients": []})
-
-
 def test_lesions_keep_to_the_images_that_stay_and_to_the_registry():
     rows = judged(2, reason=["", "unreadable"]).assign(image_id=["I2", "I1"], rows=20, columns=10)
     lesions = pd.DataFrame({"image_path": ["1.png", "0.png"], "x": ["1", "2.5"], "y": "3", "radius": "4"})
@@ -356,46 +372,40 @@ def test_a_key_without_its_first_line_is_not_taken_for_a_new_one(tmp_path, text)
     assert (tmp_path / "key.csv").read_text() == text
 
 
-@pytest.fixture
-def archive(tmp_path):
-    """Nine pictures of breasts on both sides, two of them bad, with their registry."""
-    for k, breast in enumerate(textures(9, 3)):
-        Image.fromarray(breast if k % 2 else breast[:, ::-1].copy()).save(tmp_path / f"{k}.png")
-    (tmp_path / "4.png").write_bytes((tmp_path / "4.png").read_bytes()[:300])
-    (tmp_path / "7.png").unlink()
-    return tmp_path
+def read_rows(n=9, **columns) -> pd.DataFrame:
+    """Rows as they are once their files have been read."""
+    rows = cohort.classify(judged(n), CLASSES).assign(patient=[f"P{k}" for k in range(n)], Manufacturer="GE")
+    rows = rows.assign(image_id=[f"I{n - k}" for k in range(n)], rows=20.0, columns=10.0, slot=np.arange(n) + 0.0)
+    rows = rows.assign(**dict.fromkeys(cohort.CROP, 1.0), flipped=False, breast_area_mm2=5.0)
+    rows = rows.assign(pixel_spacing_mm=0.1, pixel_spacing_source="PixelSpacing")
+    return rows.assign(StudyInstanceUID=[f"1.2.{k // 2}" for k in range(n)], image_date="2009-04-30", **columns)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_files_become_a_cohort(archive, capsys, workers):
-    rows = cohort.name_rows(cohort.classify(registry(9), CLASSES), archive / "private" / "key.csv", 1)
-    rows = intake.prepare_images(rows, archive, archive / "all.npy", 24, 16, workers=workers)
-    assert rows["reason"].tolist() == ["", "", "", "", "unreadable", "", "", "missing_file", ""]
-    assert "9 of 9 files" in capsys.readouterr().out
-    table = cohort.cohort_table(cohort.judge_quality_control(cohort.exclude_duplicates(rows))[0], None, 0.0, 1)
-    assert tuple(table.columns) == (*cohort.COLUMNS, "slot")
-    assert table["image_id"].is_monotonic_increasing
-    assert table["pixel_spacing_source"].eq("registry").all()
-    assert table["breast_area_mm2"].between(1000 * 0.04, 3500 * 0.04).all()
-    assert table["flipped"].sum() == 4  # 0, 2, 6, 8
-    images = np.load(archive / "all.npy")[table["slot"]]
-    assert images.shape == (7, 24, 16)
-    assert (images[:, 12, 0] > 0).all(), "every breast stands at the left edge"
-    flow = cohort.flow_counts(rows, table)
-    assert flow == {
+def test_the_table_holds_what_stays_in_order_and_no_identity():
+    rows = read_rows(reason=["", "no_breast", *[""] * 7], split=["test", *["development"] * 8], age="50")
+    rows.loc[3, ["StudyInstanceUID", "image_date"]] = None
+    table = cohort.cohort_table(rows, None, 0.2, 1)
+    assert table.columns.tolist() == [*cohort.COLUMNS, "slot", "study", "year", *DESCRIPTION]
+    assert table["image_id"].tolist() == ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I9"]
+    assert table["slot"].tolist() == [8, 7, 6, 5, 4, 3, 2, 0]
+    assert table["split"].tolist() == ["development"] * 7 + ["test"]
+    assert table["study"].tolist() == ["S0000", "S0001", "S0001", "S0002", "S0002", "", "S0004", "S0005"]
+    assert table["year"].tolist() == ["2009"] * 5 + ["2010"] + ["2009"] * 2
+    assert not table.astype(str).apply(lambda column: column.str.contains(r"p\d|1\.2\.|png|04-30")).any(axis=None)
+    raster = rows.drop(columns=["StudyInstanceUID", "image_date"])
+    table = cohort.cohort_table(raster, None, 0.2, 1)
+    assert set(table["study"]) == {""}
+    assert set(table["year"]) == {"2010"}
+    assert set(cohort.cohort_table(raster.assign(diagnosis_date=""), None, 0.2, 1)["year"]) == {""}
+
+
+def test_the_flow_counts_what_came_and_what_stays():
+    rows = read_rows(reason=["", "no_breast", "missing_file", *[""] * 6], split=["test", *["development"] * 8])
+    assert cohort.flow_counts(rows, cohort.cohort_table(rows, None, 0.2, 1)) == {
         "registry_rows": 9,
         "included": 7,
         "patients": 7,
-        "development_images": 7,
-        "test_images": 0,
-        "excluded": {"missing_file": 1, "unreadable": 1},
+        "development_images": 6,
+        "test_images": 1,
+        "excluded": {"missing_file": 1, "no_breast": 1},
     }
-    assert [len(chosen) for chosen in draw_examples(table, CLASSES, 2, 1)] == [2, 1, 2]
-
-
-def test_no_detail_holds_a_name_of_the_archive(archive):
-    rows = intake.prepare_images(cohort.classify(registry(9), CLASSES), archive, archive / "all.npy", 8, 8, workers=1)
-    details = rows.loc[rows["reason"] != "", "detail"]
-    assert details.str.len().gt(5).all()
-    assert not details.str.contains("png|p4|p7", regex=True).any()
-    assert set(rows["reason"]) - {""} <= set(cohort.REASONS)
