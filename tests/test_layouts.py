@@ -1,74 +1,56 @@
-"""Mini-MIAS from a small copy of its official layout."""
+"""The table of public sets: which labels they have, what is left out, and what a layout doesn't read."""
 
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mammolib import layouts
-from mammolib.layouts import citation, mini_mias, read_layout
+from mammolib.layouts import LAYOUTS, citation, read_layout
 from mammolib.rooms import project_root
-
-PLACED = {
-    1: ["G CIRC B 535 425 197"],
-    2: ["F NORM"],
-    5: ["F CIRC B 477 133 30", "F CIRC B 500 168 26"],
-    216: ["D CALC M *NOTE 3*"],
-    59: ["F CIRC B"],
-}
 
 
 @pytest.fixture
-def archive(tmp_path):
-    folder = tmp_path / "mias"
-    folder.mkdir()
-    films = {number: PLACED.get(number, ["D NORM "]) for number in range(1, 323)}
-    lines = [f"mdb{number:03d} {text}" for number, texts in films.items() for text in texts]
-    (folder / "Info.txt").write_text("\n".join(["a preface with G CIRC", "", *lines, "=====", ""]))
-    return tmp_path
+def stub(monkeypatch):
+    """A layout whose reader answers with the label it was asked for, and lacks one in its last image."""
+
+    def reader(source, label):
+        registry = pd.DataFrame({"image_path": ["a", "b", "c"], "label": [label, label, ""]})
+        return registry, pd.DataFrame({"image_path": ["a", "c", None], "x": 1.0, "y": 2.0, "radius": 3.0})
+
+    monkeypatch.setitem(LAYOUTS, "stub", (reader, "Stub", "A. Nobody", ("pathology", "density")))
 
 
-def test_films_patients_sides_and_densities(archive):
-    registry, _, name = read_layout("mini-mias", archive)
-    assert name == "mini-MIAS"
-    assert len(registry) == 322
-    assert registry["patient_id"].value_counts().eq(2).all()
-    first, second, third = registry.to_dict("records")[:3]
-    assert first["patient_id"] == second["patient_id"] != third["patient_id"]
-    assert (first["image_path"], first["label"], first["ImageLaterality"]) == ("mias/mdb001.pgm", "glandular", "L")
-    assert (second["label"], second["ImageLaterality"], third["label"]) == ("fatty", "R", "dense")
-    assert set(registry["split"]) == {"development"}
+def test_the_first_label_is_taken_where_none_is_chosen(stub, tmp_path):
+    assert read_layout("stub", tmp_path)[0]["label"].tolist() == ["pathology"] * 2
+    assert read_layout("stub", tmp_path, "density")[0]["label"].tolist() == ["density"] * 2
 
 
-def test_circles_count_rows_from_the_top_and_need_a_place(archive):
-    _, annotations = mini_mias(archive)
-    assert annotations.to_numpy().tolist() == [
-        ["mias/mdb001.pgm", 535, 1023 - 425, 197],
-        ["mias/mdb005.pgm", 477, 1023 - 133, 30],
-        ["mias/mdb005.pgm", 500, 1023 - 168, 26],
-    ]
+def test_a_label_that_the_set_lacks_is_refused_with_those_it_has(stub, tmp_path):
+    with pytest.raises(ValueError, match="public_label: 'subtype' is unknown; allowed are pathology, density"):
+        read_layout("stub", tmp_path, "subtype")
 
 
-def test_the_archive_may_be_unpacked_without_its_folder(archive):
-    registry, annotations = mini_mias(archive / "mias")
-    assert registry["image_path"][0] == annotations["image_path"][0] == "mdb001.pgm"
+def test_an_image_without_the_label_leaves_with_its_circles_and_is_counted(stub, tmp_path, capsys):
+    registry, annotations, name = read_layout("stub", tmp_path)
+    assert (registry["image_path"].tolist(), annotations["image_path"].tolist(), name) == (["a", "b"], ["a"], "Stub")
+    assert capsys.readouterr().out == "Stub: 2 rows with pathology, 1 without; 1 lesion circles\n"
 
 
-def test_a_missing_archive_says_what_to_download_and_where_to_unpack(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"all-mias\.tar\.gz") as caught:
-        mini_mias(tmp_path)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_without_the_set_is_told_with_what_is_expected(layout, tmp_path):
+    reader, name, _, labels = LAYOUTS[layout]
+    with pytest.raises(
+        FileNotFoundError, match=f"of {name} here; expected: .*(doi 10|unpacked from|on request)"
+    ) as caught:
+        reader(tmp_path, labels[0])
     assert str(tmp_path) in str(caught.value)
-
-
-def test_half_an_archive_is_named(archive):
-    text = (archive / "mias" / "Info.txt").read_text()
-    (archive / "mias" / "Info.txt").write_text(text.replace("mdb322", "x"))
-    with pytest.raises(ValueError, match="321 films listed; 322"):
-        mini_mias(archive)
 
 
 def test_a_public_set_is_cited_and_a_registry_is_not():
     assert "Suckling" in citation("mini-mias")
+    assert all(name in cited for _, name, cited, _ in LAYOUTS.values())
     assert citation("registry") == ""
 
 
@@ -85,7 +67,8 @@ def files_of(layout, source=None, registry=None, annotations=None):
     cells = json.loads((project_root() / "notebooks/01_data_curation.ipynb").read_text())["cells"]
     (opening,) = ["".join(cell["source"]) for cell in cells if cell["id"] == "registry-open"]
     space = {"layouts": layouts, "room": Room(), "layout": layout, "source": source, "registry": registry}
-    exec(opening, space := space | {"annotations": annotations})
+    space |= {"annotations": annotations, "pathology": None, "public_label": None}
+    exec(opening, space)
     return tuple(space[name] and space[name].as_posix() for name in ("path", "lesion_file"))
 
 
@@ -103,3 +86,22 @@ def test_annotations_of_one_s_own_are_read_with_and_without_a_registry():
 def test_a_file_that_a_layout_would_pass_over_is_refused(layout, name):
     with pytest.raises(ValueError, match=f"{name}: 'mine' is not read where layout is {layout}; allowed is null"):
         files_of(layout, **{name: "mine"})
+
+
+@pytest.mark.parametrize(
+    ("layout", "read"),
+    [
+        ("registry", {"registry", "annotations"}),
+        ("archive", {"source", "pathology"}),
+        ("cmmd", {"source", "public_label"}),
+    ],
+)
+def test_each_layout_reads_its_own_parameters_only(layout, read):
+    names = {"source", "registry", "annotations", "pathology", "public_label"}
+    refused = set()
+    for name in names:
+        try:
+            layouts.require_used(layout, **{name: "mine"})
+        except ValueError:
+            refused.add(name)
+    assert refused == names - read
