@@ -119,6 +119,53 @@ def presentation_modules(ds: Dataset, unit: str) -> None:
     ds.VOILUTFunction = "SIGMOID" if unit == "sigmoid" else "LINEAR"
 
 
+def phantom_dataset(
+    presentation: np.ndarray,
+    case: Case,
+    patient_id: str,
+    date: datetime.date,
+    pixel_spacing_mm: float,
+    unit: str,
+    name: str,
+    magnified: bool = False,
+) -> Dataset:
+    """One image, uncompressed, not yet in a file.
+
+    Parameters
+    ----------
+    presentation
+        (rows, columns) float in [0, 1], dense bright, as it is to be seen.
+    unit
+        A key of UNITS.
+    name
+        What the SOP Instance UID follows from, within the seed and the patient.
+    """
+    ds = patient_and_study(case, patient_id, date)
+    ds.Manufacturer, ds.ManufacturerModelName = "mammolib phantom", unit
+    ds.DeviceSerialNumber, ds.SoftwareVersions, ds.InstitutionName = "0", "1", ""
+    image_modules(ds, case, pixel_spacing_mm, magnified)
+    presentation_modules(ds, unit)
+    ds.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    ds.SOPInstanceUID = generate_uid(entropy_srcs=[str(case.seed), patient_id, name])
+    ds.Rows, ds.Columns = presentation.shape
+    ds.SamplesPerPixel, ds.PixelRepresentation = 1, 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
+    ds.PixelData = to_stored(presentation, unit).astype("<u2").tobytes()
+    ds["PixelData"].VR = "OW"
+    return ds
+
+
+def write_dataset(path: Path, ds: Dataset, syntax: str) -> None:
+    """Write an uncompressed little-endian dataset in a transfer syntax of SYNTAXES, in place."""
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    if syntax != ExplicitVRLittleEndian:
+        ds.compress(syntax, generate_instance_uid=False, encoding_plugin="pylibjpeg")
+    dcmwrite(path, ds, enforce_file_format=True)
+
+
 def write_phantom(
     path: Path,
     presentation: np.ndarray,
@@ -130,33 +177,6 @@ def write_phantom(
     syntax: str,
     magnified: bool = False,
 ) -> None:
-    """Write one image.
-
-    Parameters
-    ----------
-    path
-        Where; the file is written in place, so the caller names a partial folder or file.
-    presentation
-        (rows, columns) float in [0, 1], dense bright, as it is to be seen.
-    unit, syntax
-        Keys of UNITS and SYNTAXES.
-    """
-    ds = patient_and_study(case, patient_id, date)
-    ds.Manufacturer, ds.ManufacturerModelName = "mammolib phantom", unit
-    ds.DeviceSerialNumber, ds.SoftwareVersions, ds.InstitutionName = "0", "1", ""
-    image_modules(ds, case, pixel_spacing_mm, magnified)
-    presentation_modules(ds, unit)
-    ds.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
-    ds.SOPInstanceUID = generate_uid(entropy_srcs=[str(case.seed), patient_id, path.name])
-    ds.Rows, ds.Columns = presentation.shape
-    ds.SamplesPerPixel, ds.PixelRepresentation = 1, 0
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
-    ds.PixelData = to_stored(presentation, unit).astype("<u2").tobytes()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds["PixelData"].VR = "OW"
-    if syntax != ExplicitVRLittleEndian:
-        ds.compress(syntax, generate_instance_uid=False, encoding_plugin="pylibjpeg")
-    dcmwrite(path, ds, enforce_file_format=True)
+    """Write one image in place; the parameters are those of `phantom_dataset` and `write_dataset`."""
+    ds = phantom_dataset(presentation, case, patient_id, date, pixel_spacing_mm, unit, path.name, magnified)
+    write_dataset(path, ds, syntax)
