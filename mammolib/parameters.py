@@ -20,6 +20,10 @@ RANGES = {
     "image_height": (32, 4096),  # five halvings leave one cell of 32 pixels
     "image_width": (32, 4096),
     "near_duplicate": (0, 1),
+    "spacing_range_mm": (0.001, 10),
+    "image_window_days": (0, 36_500),
+    "voi_index": (0, 1000),
+    "archive_patients": (0, 10**5),
     "test_share": (0, 0.99),
     "development_images": (16, 10**6),  # the traps of 00 need hosts
     "test_images": (6, 10**6),
@@ -41,7 +45,11 @@ RANGES = {
 }
 # What a text may be, where that is a closed list; what the modules take from here needs no list of its own
 CHOICES = {
-    "layout": ("registry", "mini-mias"),
+    "layout": ("registry", "archive", "mini-mias", "cbis-ddsm", "cdd-cesm", "inbreast", "vindr-mammo", "cmmd"),
+    "split": ("by_patient", "by_date", "from_registry", "by_image"),
+    "storage_classes": ("mammography", "computed_radiography", "secondary_capture"),
+    "voi": ("lut", "window", "none"),
+    "repeated_takes": ("last", "all"),
     "aspect": ("pad", "stretch"),
     "background": ("zero", "keep"),
     "input_scaling": ("unit", "standardise", "imagenet"),
@@ -54,6 +62,7 @@ CHOICES = {
     "dtype_policy": ("float32", "mixed_bfloat16", "auto"),
     "method": ("gradcam", "layercam"),
 }
+PAIRS = ("spacing_range_mm", "image_window_days")  # from, to
 SIMPLE = {"int": int, "float": (int, float), "bool": bool, "str": str}
 # PyYAML's constructors let their own errors through (0x_, 2026-13-45, a deep nest)
 YAML_ERRORS = (yaml.YAMLError, ValueError, AttributeError, RecursionError)
@@ -177,13 +186,20 @@ def problems_with(values: dict, declared: dict[str, Declared], source: str) -> l
             problems.append(f"{source}: no parameter is called {name!r} (value {value!r}){nearest}")
         elif not matches(value, declared[name].annotation):
             problems.append(f"{source}: {explain(name, value, declared[name].annotation)}")
-        elif name in RANGES and isinstance(value, (int, float)) and not RANGES[name][0] <= value <= RANGES[name][1]:
+        elif name in RANGES and not all(RANGES[name][0] <= number <= RANGES[name][1] for number in listed(value)):
             problems.append(f"{source}: {name} = {value}; allowed is {RANGES[name][0]} to {RANGES[name][1]}")
-        elif name in CHOICES and isinstance(value, str) and value not in CHOICES[name]:
+        elif name in CHOICES and not all(text in CHOICES[name] for text in listed(value)):
             problems.append(f"{source}: {name} = {value!r}; allowed are {', '.join(CHOICES[name])}")
-        elif isinstance(value, list) and name == "classes" and len(set(value)) != len(value):
+        elif name in PAIRS and (len(value) != 2 or value[0] > value[1]):
+            problems.append(f"{source}: {name} = {value}; allowed are two numbers, the lower one first")
+        elif isinstance(value, list) and name in ("classes", "storage_classes") and len(set(value)) != len(value):
             problems.append(f"{source}: {name} = {value}; allowed is each name once")
     return problems
+
+
+def listed(value: Any) -> list:
+    """The values of a parameter, one by one; none for None."""
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def read_parameter_file(path: Path) -> dict[str, Any]:

@@ -245,7 +245,7 @@ class Room:
 def caution(cohort: dict[str, str]) -> str:
     """What has to be read before the numbers of a cohort."""
     return {
-        "synthetic": "SYNTHETIC phantoms: drawn, not patients; these numbers test the pipeline "
+        "synthetic": f"SYNTHETIC {cohort['name']}: drawn, not patients; these numbers test the pipeline "
         "and say nothing about any patient.",
         "public": f"Public data set {cohort['name']}: real mammograms, another task than the study's.",
         "hospital": f"Hospital cohort ({cohort['name']}): research only, not for clinical use.",

@@ -17,7 +17,7 @@ import yaml
 from mammolib import execution, parameters, rooms
 
 # Parameters that name a file or folder which has to be there
-INPUTS = ("source", "registry", "annotations", "label_map", "claims", "predictions", "compare_with")
+INPUTS = ("source", "pathology", "registry", "annotations", "label_map", "claims", "predictions", "compare_with")
 
 
 class NotebookFailedError(Exception):
@@ -170,7 +170,7 @@ def missing_inputs(planned: dict[str, dict[str, Any]], names: list[str]) -> list
         declared = parameters.declared_parameters(rooms.project_root() / "notebooks" / f"{name}.ipynb")
         values = {key: parameter.default for key, parameter in declared.items()} | planned[name]
         wanted = {key: values.get(key) for key in INPUTS}
-        if values.get("layout", "registry") != "registry":
+        if values.get("layout", "registry") not in ("registry", "archive"):
             wanted["source"] = wanted["source"] or f"data/{values['layout']}"
         if values.get("cohort"):
             wanted["cohort"] = f"{values['cohort']}/01_data_curation.json"

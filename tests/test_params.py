@@ -18,6 +18,8 @@ weights: str | None = None
 classes: list[str] = ["a", "b"]
 shares: list[float] = [0.5, 1]
 flip: bool = True
+spacing_range_mm: list[float] = [0.01, 2.0]
+storage_classes: list[str] = ["mammography"]
 """
 
 
@@ -133,7 +135,7 @@ def test_choices_are_what_the_modules_take():
     from mammolib import explain, layouts, network, training
 
     taken = {"initializer": network.INITIALIZERS, "optimizer": training.OPTIMIZERS, "clip": training.CLIPS}
-    taken |= {"method": explain.METHODS, "layout": ["registry", *layouts.LAYOUTS]}
+    taken |= {"method": explain.METHODS, "layout": ["registry", "archive", *layouts.LAYOUTS]}
     assert {name: tuple(allowed) for name, allowed in taken.items()} == {
         name: parameters.CHOICES[name] for name in taken
     }
@@ -144,8 +146,7 @@ def test_every_range_and_choice_belongs_to_a_parameter_whose_comment_lists_it():
     lines = {line.partition(":")[0]: line for source in sources for line in source.splitlines()}
     assert set(parameters.RANGES) | set(parameters.CHOICES) <= set(lines)
     for name, allowed in parameters.CHOICES.items():
-        comment = lines[name].partition("#")[2]
-        assert set(allowed) <= set(re.findall(r"[\w-]+", comment)), name
+        assert set(allowed) <= set(re.findall(r"[\w-]+", lines[name].partition("=")[2])), name
 
 
 @pytest.mark.parametrize(
@@ -163,6 +164,10 @@ def test_every_range_and_choice_belongs_to_a_parameter_whose_comment_lists_it():
         ("classes: [a, b, a]", "classes = ['a', 'b', 'a']; allowed is each name once"),
         ("learning_rate: .nan", "learning_rate = nan is no finite number, allowed is float"),
         ("epochs: 0", "epochs = 0; allowed is 1 to 100000"),
+        ("spacing_range_mm: [0.1, 20]", "spacing_range_mm = [0.1, 20]; allowed is 0.001 to 10"),
+        ("spacing_range_mm: [0.2, 0.1]", "allowed are two numbers, the lower one first"),
+        ("spacing_range_mm: [0.2]", "allowed are two numbers, the lower one first"),
+        ("storage_classes: [mammography, pet]", "storage_classes = ['mammography', 'pet']; allowed are mammography, "),
     ],
 )
 def test_a_wrong_key_or_value_names_file_key_value_and_cure(tmp_path, text, words):

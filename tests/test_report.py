@@ -78,7 +78,7 @@ def test_paper_committed_and_this_run_are_kept_apart(project):
     assert "0.500" in row
     assert "0.750" in row
     text = "\n".join(lines)
-    assert "SYNTHETIC phantoms" in text
+    assert "SYNTHETIC made up: drawn" in text
     assert "set, not found" in text
     assert lines[-1] == "  outputs/demo/03_evaluation.ipynb"
     always_no = next(line for line in lines if line.startswith("baseline: always no"))
