@@ -277,13 +277,13 @@ def cohort_table(
 def flow_counts(rows: pd.DataFrame, cohort: pd.DataFrame) -> dict:
     """Counts of the flow diagram; reasons in the order in which they are looked for, those that occur."""
     reasons = rows["reason"].value_counts()
-    parts = cohort["split"].value_counts()
+    parts = cohort.groupby("split")["patient"].agg(["size", "nunique"]).reindex(list(PARTS), fill_value=0)
     return {
         "registry_rows": len(rows),
         "included": len(cohort),
         "patients": cohort["patient"].nunique(),
-        "development_images": int(parts.get("development", 0)),
-        "test_images": int(parts.get("test", 0)),
+        **{f"{part}_images": int(n) for part, n in parts["size"].items()},
+        **{f"{part}_patients": int(n) for part, n in parts["nunique"].items()},
         "excluded": {reason: int(reasons[reason]) for reason in REASONS if reason in reasons},
     }
 

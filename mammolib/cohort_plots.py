@@ -54,8 +54,9 @@ def flow_figure(flow: Mapping, ax: Axes, archive: bool = False) -> Axes:
     style["bbox"] = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": "0.3"}
     arrow = {"arrowstyle": "-|>", "color": "0.3", "shrinkA": 0, "shrinkB": 0}
 
-    def box(x: float, y: float, text: str, n: int, of: str = "images") -> None:
-        ax.text(x, y, f"{text}\nn = {n:,} {of}", ha="center", **style)
+    def box(x: float, y: float, text: str, n: int, of: str = "images", patients: int | None = None) -> None:
+        whose = "" if patients is None else f" of {patients:,} patients"
+        ax.text(x, y, f"{text}\nn = {n:,} {of}{whose}", ha="center", **style)
 
     y, left = 1.6, flow["registry_rows"]  # y counts lines of text from the top
     box(0.25, y, *(("Below the folder", left, "files") if archive else ("In the registry", left)))
@@ -67,11 +68,10 @@ def flow_figure(flow: Mapping, ax: Axes, archive: bool = False) -> Axes:
         ax.annotate("", (0.49, middle), (0.25, middle), arrowprops=arrow)
         lines = [f"{name}: {total:,} excluded", *(f"{n:,}  {REASONS[reason]}" for reason, n in groups[name].items())]
         ax.text(0.5, middle, "\n".join(lines), **style)
-        of = f"images of {flow['patients']:,} patients" if name == last else "images"
-        box(0.25, y, GROUPS[name][1], left, of)
-    for part, x in (("Development", 0.12), ("Test", 0.38)):
+        box(0.25, y, GROUPS[name][1], left, patients=flow["patients"] if name == last else None)
+    for part, x in (("development", 0.12), ("test", 0.38)):
         ax.annotate("", (x, y + 3.4), (0.25, y + 1.6), arrowprops=arrow)
-        box(x, y + 5, f"{part} part", flow[f"{part.lower()}_images"])
+        box(x, y + 5, f"{part.capitalize()} part", flow[f"{part}_images"], patients=flow[f"{part}_patients"])
     ax.set(xlim=(0, 1), ylim=(y + 6.8, -0.2), position=(0, 0, 1, 1))
     ax.set_axis_off()
     ax.figure.set_size_inches(9, 0.165 * (y + 7))

@@ -405,7 +405,6 @@ def test_the_flow_counts_what_came_and_what_stays():
         "registry_rows": 9,
         "included": 7,
         "patients": 7,
-        "development_images": 6,
-        "test_images": 1,
+        **{"development_images": 6, "test_images": 1, "development_patients": 6, "test_patients": 1},
         "excluded": {"missing_file": 1, "no_breast": 1},
     }

@@ -25,6 +25,7 @@ READ = {"rules": RULES, "voi": "lut", "voi_index": 0}
 def flow(excluded: dict, included: int = 100) -> dict:
     total = included + sum(excluded.values())
     parts = {"development_images": included - 20, "test_images": 20, "patients": included // 2}
+    parts |= {"development_patients": included // 2 - 10, "test_patients": 10}
     return {"registry_rows": total, "included": included, "excluded": excluded} | parts
 
 
@@ -51,8 +52,8 @@ def test_the_boxes_add_up():
         "Mammograms for presentation\nn = 101 images",
         "Pixels and repeats: 1 excluded\n1  no breast found",
         "Included\nn = 100 images of 50 patients",
-        "Development part\nn = 80 images",
-        "Test part\nn = 20 images",
+        "Development part\nn = 80 images of 40 patients",
+        "Test part\nn = 20 images of 10 patients",
     ]
 
 
