@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mammolib.cohort import PARTS
 from mammolib.names import class_name
+from mammolib.registry import PARTS
 
 SIZES = ("small", "middle", "large")
 NUMBERS = {"age": "age (years)", "lesion_size_mm": "size (mm)"}
@@ -51,10 +51,13 @@ def phi_squared(labels: np.ndarray, values: np.ndarray) -> float:
 
 
 def corrected_v(phi2: float | np.ndarray, rows: int, columns: int, n: int) -> float | np.ndarray:
-    """Cramér's V, corrected for the bias of small tables: Bergsma (2013), J Korean Stat Soc 42, 323-328."""
+    """Cramér's V, corrected for the bias of small tables: Bergsma (2013), J Korean Stat Soc 42, 323-328.
+
+    `n` counts what is independent, which is patients where views of one patient go together.
+    """
     bias = (rows - 1) * (columns - 1) / (n - 1)
     rows, columns = (k - (k - 1) ** 2 / (n - 1) for k in (rows, columns))
-    share = np.maximum(phi2 - bias, 0) / max(min(rows, columns) - 1, 1e-9)  # a handful of images leaves nothing
+    share = np.maximum(phi2 - bias, 0) / max(min(rows, columns) - 1, 1e-9)  # a handful of patients leaves nothing
     return np.sqrt(np.minimum(share, 1))
 
 
@@ -88,12 +91,12 @@ def cramers_v(cohort: pd.DataFrame, found: pd.DataFrame, seed: int, shuffles: in
         `p` (share of the shuffles that are as close); NaN for a trait with one value.
     """
     labels, patients = (pd.factorize(cohort[name])[0] for name in ("label", "patient"))
-    n, rows, rng = len(labels), labels.max() + 1, np.random.default_rng(seed)
+    n, rows, rng = patients.max() + 1, labels.max() + 1, np.random.default_rng(seed)
     orders = [shuffled(labels, patients, rng) for _ in range(shuffles)]
     table = {}
     for name in found:
         values, size = pd.factorize(found[name])[0], found[name].nunique()
-        line = {"values": size, "images": n, "patients": patients.max() + 1}
+        line = {"values": size, "images": len(labels), "patients": n}
         if size > 1 and rows > 1:
             own, others = phi_squared(labels, values), np.array([phi_squared(order, values) for order in orders])
             line["cramers_v"] = corrected_v(own, rows, size, n)

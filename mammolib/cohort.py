@@ -1,8 +1,4 @@
-"""From a registry to a cohort: checks, label words, exclusions with their reason, split, pseudonyms.
-
-One table goes through all steps: a row an image of the registry, with `reason` ("" while the image stays) and
-`detail`. Every step returns a new table; the first reason stays.
-"""
+"""From judged rows to a cohort: the last exclusions, split, pseudonyms, and the tables that later notebooks read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,140 +7,20 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from mammolib import terms
 from mammolib.images import CROP
 from mammolib.parameters import CHOICES, require_choice
-from mammolib.pathology import DESCRIPTION, allowed, checked
+from mammolib.pathology import DESCRIPTION
 from mammolib.private_files import KEY_COLUMNS, keyed, read_key, write_private
-from mammolib.tables import read_csv, require_columns
+from mammolib.registry import PARTS, exclude
 from mammolib.terms import REASONS
-from mammolib.words import day, days, folded, meanings, unknown_words
+from mammolib.words import days
 
-REQUIRED = ("patient_id", "image_path", "label")
-OPTIONAL = ("diagnosis_date", "ImageLaterality", "ViewPosition", "pixel_spacing_mm", "split")
 COLUMNS = (
     *("image_id", "patient", "label", "split", "ImageLaterality", "ViewPosition", "Manufacturer", "rows", "columns"),
     *("pixel_spacing_mm", "pixel_spacing_source", *CROP, "flipped"),
     *("breast_area_mm2", "sha256"),
 )
 IN_MEMORY = ("slot", "study", "year", *DESCRIPTION)  # of the cohort's table, for the gate and the tables of 01 alone
-PARTS = ("development", "test")
-OWNER = ["patient_id", "label"]  # who must be one for equal images to be one
-
-
-def read_table(path: Path, required: Sequence[str], encoding: str = "utf-8-sig") -> pd.DataFrame:
-    """Read a CSV as text, spaces round values removed; ValueError names file and column where it doesn't fit."""
-    table = read_csv(path, encoding, dtype=str, keep_default_na=False)
-    require_columns(table, required, path)
-    return table.apply(lambda column: column.str.strip())
-
-
-def read_registry(path: Path, encoding: str = "utf-8-sig") -> pd.DataFrame:
-    """Registry in the columns `REQUIRED`, `OPTIONAL` and `DESCRIPTION`, all text; one that is absent is "".
-
-    ValueError also where a name is written in another way (Split, " label") or stands there twice: an optional column
-    would be passed over without a word, and the test part with it.
-    """
-    names = read_csv(path, encoding, dtype=str, keep_default_na=False, header=None, nrows=1).iloc[0]
-    columns = [*REQUIRED, *OPTIONAL, *DESCRIPTION]
-    known = {folded(name): name for name in columns}
-    for name in names:
-        if known.get(folded(name), name) != name:
-            raise ValueError(f"{path}: column {name!r} is not read; allowed is {known[folded(name)]}")
-    if names.duplicated().any():
-        raise ValueError(f"{path}: column {names[names.duplicated()].iloc[0]} stands there twice")
-    return read_table(path, REQUIRED, encoding).reindex(columns=columns, fill_value="")
-
-
-def classify(
-    registry: pd.DataFrame,
-    classes: Sequence[str],
-    label_map: dict[str, str] | None = None,
-    diagnosed_from: str | None = None,
-    diagnosed_to: str | None = None,
-) -> pd.DataFrame:
-    """Check the registry and judge each row by word and date.
-
-    Parameters
-    ----------
-    registry
-        Columns `REQUIRED` and `OPTIONAL`; those of `DESCRIPTION`, and `reason` with `detail`, where it has them. A row
-        that comes with a reason keeps it, and nothing is asked of it.
-
-    Returns
-    -------
-    DataFrame
-        The registry, `label` now a class ("" where the word means none), with `DESCRIPTION`, `reason` and `detail`.
-
-    Raises
-    ------
-    ValueError
-        One line a problem, all together: no row, empty or repeated paths, empty patients, unknown words with their
-        counts, dates, spacings, sides, views or descriptions that are none, parts other than development and test, a
-        split given in part.
-    """
-    absent = [name for name in (*DESCRIPTION, "reason", "detail") if name not in registry]
-    rows = registry.assign(**dict.fromkeys(absent, ""))
-    known = {folded(name): name for name in classes} if label_map is None else label_map
-    problems = registry_problems(rows[rows["reason"] == ""], known)
-    if registry.empty:
-        problems = ["no row; at least one image is needed"]
-    if problems:
-        raise ValueError("registry: " + "\n".join(problems))
-    classed, dates = meanings(rows["label"], known), days(rows["diagnosis_date"])
-    rows = rows.assign(
-        label=classed.where(classed.isin(list(classes)), ""),
-        ImageLaterality=rows["ImageLaterality"].map(terms.laterality),
-        ViewPosition=rows["ViewPosition"].map(terms.view),
-        **{name: checked(name, rows[name]).fillna("") for name in DESCRIPTION},
-    )
-    if diagnosed_from or diagnosed_to:
-        first = day(diagnosed_from, "diagnosed_from") if diagnosed_from else pd.Timestamp.min
-        last = day(diagnosed_to, "diagnosed_to") if diagnosed_to else pd.Timestamp.max
-        rows = exclude(rows, dates.isna(), "no_diagnosis_date", "diagnosis_date is empty")
-        period = f"{diagnosed_from or 'from the first'} to {diagnosed_to or 'no limit'}"
-        rows = exclude(rows, (dates < first) | (dates > last), "outside_period", period)
-    for reason in sorted(set(classed.dropna()) - set(classes)):
-        rows = exclude(rows, classed == reason, reason, "by the label's word")
-    return rows
-
-
-def registry_problems(rows: pd.DataFrame, known: dict[str, str]) -> list[str]:
-    """What is wrong with a registry, one line each; identities and dates are counted, never shown."""
-    lines = []
-    for column in ("patient_id", "image_path"):
-        if n := (rows[column] == "").sum():
-            lines.append(f"column {column}: empty in {n} rows; every image needs one")
-    if n := rows["image_path"].duplicated().sum():
-        other = (rows.groupby("image_path")[OWNER].nunique() > 1).any(axis=1).sum()
-        lines.append(
-            f"column image_path: {n} rows repeat a path, {other} paths with another patient or label; "
-            "allowed is one row an image"
-        )
-    if unknown := unknown_words(rows["label"], known):
-        meant = ", ".join(dict.fromkeys(known.values()))
-        lines.append(f"column label: unknown words {unknown}; known are words for {meant}")
-    plausible = pd.to_numeric(rows["pixel_spacing_mm"], errors="coerce").map(terms.plausible_spacing)
-    for column, wrong, known_values in (
-        ("diagnosis_date", days(rows["diagnosis_date"]).isna(), "2006-01-05, 2006/1/5, H18.1.5"),
-        ("pixel_spacing_mm", ~plausible.astype(bool), f"{' to '.join(map(str, terms.SPACINGS))} mm"),
-        ("ImageLaterality", rows["ImageLaterality"].map(terms.laterality) == "", "L, R, left, right, 左, 右"),
-        ("ViewPosition", rows["ViewPosition"].map(terms.view) == "", ", ".join(terms.VIEWS)),
-        ("split", ~rows["split"].isin(PARTS), ", ".join(PARTS)),
-        *((name, checked(name, rows[name]).isna(), allowed(name)) for name in DESCRIPTION),
-    ):
-        if n := (wrong & (rows[column] != "")).sum():
-            lines.append(f"column {column}: {n} values are unknown; allowed: {known_values} or empty")
-    if 0 < (n := (rows["split"] == "").sum()) < len(rows):
-        lines.append(f"column split: empty in {n} rows; given for all or for none")
-    return lines
-
-
-def exclude(rows: pd.DataFrame, where: pd.Series, reason: str, detail: str | pd.Series) -> pd.DataFrame:
-    """Give a reason, one of `REASONS`, and its detail to the rows that have none yet."""
-    require_choice("reason", reason, REASONS)
-    where = where & (rows["reason"] == "")
-    return rows.assign(reason=rows["reason"].mask(where, reason), detail=rows["detail"].mask(where, detail))
 
 
 def exclude_without_side(rows: pd.DataFrame) -> pd.DataFrame:
@@ -286,21 +162,3 @@ def flow_counts(rows: pd.DataFrame, cohort: pd.DataFrame) -> dict:
         **{f"{part}_patients": int(n) for part, n in parts["nunique"].items()},
         "excluded": {reason: int(reasons[reason]) for reason in REASONS if reason in reasons},
     }
-
-
-def name_lesions(lesions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Annotations of the images that stay, by image_id; numbers checked, ValueError counts what doesn't fit."""
-    numbers = lesions[["x", "y", "radius"]].apply(pd.to_numeric, errors="coerce")
-    wrong = (~np.isfinite(numbers.to_numpy(float)).all(axis=1) | (numbers["radius"] <= 0)).sum()
-    strange = (~lesions["image_path"].isin(rows["image_path"])).sum()
-    if wrong or strange:
-        raise ValueError(
-            f"annotations: x, y, radius are no numbers (radius above 0) in {wrong} rows; "
-            f"image_path is not in the registry in {strange} rows"
-        )
-    kept = rows.loc[rows["reason"] == "", ["image_path", "image_id", "rows", "columns"]]
-    named = numbers.assign(image_path=lesions["image_path"]).merge(kept, on="image_path")
-    inside = named["x"].between(0, named["columns"] - 1) & named["y"].between(0, named["rows"] - 1)
-    if n := (~inside | (named["radius"] > named[["rows", "columns"]].max(axis=1))).sum():
-        raise ValueError(f"annotations: {n} circles have their centre outside the image, or a radius beyond its size")
-    return named[["image_id", "x", "y", "radius"]].sort_values(["image_id", "x", "y"], ignore_index=True)

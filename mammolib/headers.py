@@ -196,7 +196,7 @@ def view_and_kind(dataset: pydicom.Dataset) -> tuple[str, str, str]:
         *((coded(item, terms.CODED_KINDS), "ViewModifierCodeSequence") for item in modifiers),
         *((coded(item, terms.CODED_KINDS), "ViewCodeSequence") for item in views),
         *((kind, "ViewPosition") for kind, said in abbreviated.items() if said),
-        ("tangential_view" if view == "TAN" else "", "ViewPosition"),
+        ({"TAN": "tangential_view", "AT": "partial_view", "CV": "partial_view"}.get(view, ""), "ViewPosition"),
         ("magnification_view" if magnified else "", FACTOR),
         ("specimen" if items(dataset, "SpecimenDescriptionSequence") else "", "SpecimenDescriptionSequence"),
         ("biopsy_view" if biopsy else "", "ImageType"),

@@ -90,7 +90,7 @@ def prepare_images(
     Parameters
     ----------
     rows
-        As `cohort.classify` gives them.
+        As `registry.classify` gives them.
     folder
         What `image_path` is relative to.
     cache

@@ -29,19 +29,21 @@ LAYOUTS = {
     ),
     "cmmd": (cmmd, "CMMD", "Images: CMMD, C Cui et al. (2021), The Cancer Imaging Archive", ("pathology", "subtype")),
 }
-READ = {"registry": ("registry", "annotations"), "archive": ("source", "pathology")}
+READ = {"registry": ("annotations",), "archive": ("source", "pathology", "annotations")}
 
 
 def require_used(
     layout: str,
     source: str | None = None,
-    registry: str | None = None,
     annotations: str | None = None,
     pathology: str | None = None,
     public_label: str | None = None,
 ) -> None:
-    """Raise ValueError for a file, folder or label that this layout would pass over without a word."""
-    given = {"source": source, "registry": registry, "annotations": annotations, "pathology": pathology}
+    """Raise ValueError for a file, folder or label that this layout would pass over without a word.
+
+    A registry is a hospital profile's default, so it may stand there beside another layout.
+    """
+    given = {"source": source, "annotations": annotations, "pathology": pathology}
     for name, value in (given | {"public_label": public_label}).items():
         if value is not None and name not in READ.get(layout, ("source", "public_label")):
             raise ValueError(f"{name}: {value!r} is not read where layout is {layout}; allowed is null")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import fft, ndimage
 
-from mammolib.cohort import PARTS
 from mammolib.images import area_resize
+from mammolib.registry import PARTS
 
 SIDE = 64  # pixels at which fine structure is looked at
 SCALES = np.linspace(0.92, 1.08, 9)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mammolib.bootstrap import wilson
-from mammolib.cohort import OPTIONAL, REQUIRED, exclude
+from mammolib.names import class_name
 from mammolib.pathology import DESCRIPTION
+from mammolib.registry import OPTIONAL, REQUIRED, exclude
 from mammolib.terms import REASONS
 from mammolib.words import plain_id, spelling_difference
 
@@ -28,9 +29,11 @@ def link(
 
     1. A file that has a reason keeps it, and is no candidate for the last study.
     2. Ids are matched as they are written, else without zeros, width and spaces (`words.plain_id`), which is counted by
-       kind; id_ambiguous where several ids of the list or of the files that are written otherwise have this plain id.
-    3. patient_not_listed, laterality_unknown, other_breast; two_types and no_diagnosis_date as the list gives them.
-    4. The image is as many days before the first biopsy as the window says, both ends included. Later ones are
+       kind; id_ambiguous where several ids of the list have this plain id, for they may be one patient, or several of
+       the files that are written otherwise than the list's.
+    3. patient_not_listed, laterality_unknown, other_breast; what the list says against a breast.
+    4. The image is as many days before the first biopsy as the window says, both ends included. One of that very
+       day may show its marks: it stays where the window holds no earlier one of this breast. Later ones are
        after_surgery from the day of the surgery on, else after_chemotherapy where there was neoadjuvant treatment, else
        after_biopsy; earlier ones are older_prior.
     5. Of a breast's images in the window those of the last study stay, all studies of its last day; the others are
@@ -51,8 +54,8 @@ def link(
     rows
         A row a file, in the columns of a registry, `DESCRIPTION`, `reason`, `detail`, then the header's. `patient_id`
         is the list's where it is matched, `label` the list's word ("" where the list has none for this image), so that
-        `cohort.classify` maps it by the same label map as a registry's. `pixel_spacing_mm` is "", for the header's own
-        is read with the pixels; `split` is "".
+        `registry.classify` maps it as a registry's. `pixel_spacing_mm` is "", for the header's own is read with the
+        pixels; `split` is "".
     report
         Counts, see `link_report`.
     """
@@ -73,7 +76,7 @@ def link(
     rows = exclude(rows, kind == "ambiguous", "id_ambiguous", "several ids differ in zeros, width or spaces alone")
     rows = exclude(rows, rows["ImageLaterality"] == "", "laterality_unknown", "the header names no side")
     rows = exclude(rows, ~here, "other_breast", "the list has this patient, but not this side")
-    for reason in ("two_types", "no_diagnosis_date"):
+    for reason in ("two_types", "subtype_not_stated", "no_diagnosis_date"):
         rows = exclude(rows, rows["list_reason"] == reason, reason, rows["list_detail"])
     rows = exclude_by_date(rows, least, most)
     front = [*REGISTRY, "reason", "detail"]
@@ -84,21 +87,23 @@ def link(
 def match_ids(owners: pd.Series, patients: pd.Series) -> dict[str, tuple[str, str]]:
     """Each id of the files -> the list's id ("" where none is sure), and exact, `words.SPELLINGS` or why there is none.
 
-    An id that is written alike is the same patient, whatever other ids look like it.
+    Of the files' ids, one that is written as in the list is that patient, whatever others look like it.
     """
     of_list, of_files = ({}, {})
     for ids, plain in ((patients, of_list), (owners, of_files)):
         for text in ids.unique():
             plain.setdefault(plain_id(text), []).append(text)
-    exact, matches = set(patients), {}
+    matches = {}
     for plain, spellings in of_files.items():
         fitting = of_list.get(plain, [])
         for text in spellings:
-            if text in exact:
-                matches[text] = (text, "exact")
-            elif not fitting:
+            if not fitting:
                 matches[text] = ("", "not_listed")
-            elif len(fitting) > 1 or len(spellings) > 1:
+            elif len(fitting) > 1:
+                matches[text] = ("", "ambiguous")
+            elif text in fitting:
+                matches[text] = (text, "exact")
+            elif len(spellings) > 1:
                 matches[text] = ("", "ambiguous")
             else:
                 matches[text] = (fitting[0], spelling_difference(text, fitting[0]))
@@ -118,6 +123,9 @@ def exclude_by_date(rows: pd.DataFrame, least: int, most: int) -> pd.DataFrame:
     rows = exclude(rows, after & treated, "after_chemotherapy", "after the biopsy, with neoadjuvant treatment")
     rows = exclude(rows, after, "after_biopsy", f"less than {least} days before the first biopsy")
     rows = exclude(rows, days_before > most, "older_prior", f"more than {most} days before the first biopsy")
+    in_window = (rows["reason"] == "") & (days_before > 0)
+    earlier_day = in_window.groupby([rows[name] for name in BREAST]).transform("any") & (days_before == 0)
+    rows = exclude(rows, earlier_day, "after_biopsy", "on the day of the first biopsy; there is an earlier study")
     kept = rows[rows["reason"] == ""]
     study = kept["StudyInstanceUID"].mask(kept["StudyInstanceUID"] == "", kept["image_date"])
     study_day = kept.groupby([*(kept[name] for name in BREAST), study])["image_date"].transform("max")
@@ -141,8 +149,10 @@ def link_report(rows: pd.DataFrame, breasts: pd.DataFrame, matches: dict[str, tu
         "breasts": len(breasts),
         "patients": len(patients),
         "bilateral": int(breasts["patient_id"].duplicated().sum()),
-        "later_rows": int(breasts["later_rows"].sum()),
+        "other_rows": int(breasts["other_rows"].sum()),
         "core_differs": int(breasts["core_differs"].sum()),
+        "core_differs_treatment_unknown": int((breasts["core_differs"] & (breasts["neoadjuvant"] == "")).sum()),
+        "dated_by_surgery": int(breasts["dated_by_surgery"].sum()),
         "two_types": {"larger_counts": int((several & ~two_types).sum()), "excluded": int(two_types.sum())},
         "not_in_list": [name for name in ("specimen", "neoadjuvant") if (breasts[name] == "").all()],
         "ids": pd.Series([kind for owner, (_, kind) in matches.items() if owner], dtype=str).value_counts().to_dict(),
@@ -160,13 +170,42 @@ def registry_columns(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[rows["reason"] == "", REGISTRY].reset_index(drop=True)
 
 
-def dry_run_lines(rows: pd.DataFrame, report: dict, test_share: float, accuracy: float = 0.5) -> list[str]:
-    """What this archive and list would give, without a pixel read.
+def join_lines(report: dict) -> list[str]:
+    """How list and files were joined, and what of it somebody has to look at; `report` as `link_report` gives it."""
+    doubtful = {
+        f"{report['other_rows']} rows are of another year's cancer or an earlier finding: not used": report[
+            "other_rows"
+        ],
+        f"{report['two_types']['larger_counts']} breasts with several types have that of the larger lesion, "
+        f"{report['two_types']['excluded']} leave": sum(report["two_types"].values()),
+        f"{report['core_differs']} breasts where biopsy and surgery name different types; in "
+        f"{report['core_differs_treatment_unknown']} the list does not say whether treatment came between, and surgery "
+        "counts": report["core_differs"],
+        f"{report['dated_by_surgery']} breasts have no biopsy in the list: the surgery's day stands for it, so an "
+        "image taken after the biopsy can't be told": report["dated_by_surgery"],
+        f"{report['ids_alike_in_list']} ids of the list are alike but for zeros, width or spaces": (
+            report["ids_alike_in_list"]
+        ),
+    }
+    return [
+        f"{report['list_rows']} rows of the list: {report['breasts']} breasts of {report['patients']} patients, "
+        f"{report['bilateral']} of them with both",
+        "patients' ids in the files: " + ", ".join(f"{kind} {n}" for kind, n in report["ids"].items()),
+        f"{report['patients_without_file']} patients have no file, {report['breasts_without_image']} breasts no image",
+        *(line for line, n in doubtful.items() if n),
+        *(f"no {name} in the list: a type seen after treatment can't be told" for name in report["not_in_list"]),
+    ]
+
+
+def dry_run_lines(
+    rows: pd.DataFrame, report: dict, classes: Sequence[str], test_share: float, accuracy: float = 0.5
+) -> list[str]:
+    """What this archive and list would give at most, without a pixel read.
 
     Parameters
     ----------
     rows
-        As `link` gives them, or `cohort.classify` after it, which knows words and period.
+        As `link` and then `registry.classify` give them.
     test_share
         Share of the patients in the test part.
     accuracy
@@ -175,14 +214,12 @@ def dry_run_lines(rows: pd.DataFrame, report: dict, test_share: float, accuracy:
     left, reasons = rows[rows["reason"] == ""], rows["reason"].value_counts()
     patients = left["patient_id"].nunique()
     tested = math.ceil(test_share * patients)
+    of_class = ", ".join(f"{class_name(name)} {(left['label'] == name).sum()}" for name in classes)
     lines = [
-        f"{report['list_rows']} rows of {report['breasts']} breasts of {report['patients']} patients, "
-        f"{len(rows)} files; this would leave {len(left)} images of {patients} patients",
+        *join_lines(report),
+        f"{len(rows)} files; this would leave at most {len(left)} images of {patients} patients ({of_class}), for no "
+        "pixel was read",
         *(f"  {reasons[reason]} out: {text} ({reason})" for reason, text in REASONS.items() if reason in reasons),
-        "ids of the files: " + ", ".join(f"{kind} {n}" for kind, n in report["ids"].items()),
-        f"{report['patients_without_file']} patients without a file, {report['breasts_without_image']} breasts without "
-        f"an image; {report['ids_alike_in_list']} ids of the list are alike but for zeros, width or spaces",
-        *(f"no {name} in the list: a type seen after treatment can't be told" for name in report["not_in_list"]),
     ]
     if not tested:
         return [*lines, "no test part, so no accuracy"]

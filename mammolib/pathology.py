@@ -11,13 +11,14 @@ from mammolib.tables import read_csv
 from mammolib.terms import REASONS
 
 REQUIRED = ("patient_id", "laterality", "diagnosis_date", "histology")
-NUMBERS = {"age": (120, "歳"), "lesion_size_mm": (300, "mm"), "area_mm2": (70_000, "mm2")}  # most, and its unit
+NUMBERS = {"age": (120, "歳"), "lesion_size_mm": (300, "mm or cm"), "area_mm2": (70_000, "mm2")}  # most, and unit
 SAME_FOR = {  # one value for equal ones of these
     "age": ["patient_id", "diagnosis_date"],
     "neoadjuvant": ["patient_id", "laterality", "specimen", "diagnosis_date"],
     "breast_density": ["patient_id", "laterality", "diagnosis_date"],
 }
 EPISODE_DAYS = 365  # treatment before surgery takes up to about a year; what comes later is another cancer
+WORKUP_DAYS = 90  # a biopsy without invasion that was taken longer before the cancer's is no part of its diagnosis
 DESCRIPTION = ("age", "breast_density", "lesion_size_mm", "specimen")
 
 
@@ -64,11 +65,15 @@ def read_pathology(path: Path, encoding: str = "utf-8-sig") -> pd.DataFrame:
 def named_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The list's columns by our names, others by theirs; ValueError where one is missing or stands there twice.
 
-    The error shows no name that is not known: without a header they would be a patient's values.
+    Where a column has our own name, others that could be meant are not read. The error shows no name that is not known:
+    without a header they would be a patient's values.
     """
     ours = words.listed(words.COLUMN_NAMES)
     plain = table.columns.str.replace(r"\.[0-9]+$", "", regex=True).map(words.folded)  # pandas: a second age is age.1
-    names = pd.Series([ours.get(word, name) for word, name in zip(plain, table.columns, strict=True)])
+    own = {words.folded(name): name for name in words.COLUMN_NAMES}
+    said = {name for word, name in own.items() if word in set(plain)}
+    meant = [own.get(word) or (ours.get(word) if ours.get(word) not in said else None) for word in plain]
+    names = pd.Series([one or name for one, name in zip(meant, table.columns, strict=True)])
     if twice := sorted(set(names[names.duplicated()])):
         where = ", ".join(table.columns[names.isin(twice)])
         raise ValueError(f"{path}: columns {where} are read as {', '.join(twice)}; allowed is one column for each")
@@ -77,15 +82,27 @@ def named_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return table.set_axis(names, axis=1)
 
 
+def columns_line(path: Path, encoding: str = "utf-8-sig") -> str:
+    """Which columns of a list are read as what, and which are not; for whoever has the list before them."""
+    table = read_csv(path, encoding, dtype=str, nrows=0)
+    pairs = list(zip(table.columns, named_columns(table, path).columns, strict=True))
+    read = [f"{name} as {ours}" if name != ours else name for name, ours in pairs if ours in words.COLUMN_NAMES]
+    passed = [name for name, ours in pairs if ours not in words.COLUMN_NAMES]
+    return f"columns read: {', '.join(read)}; not read: {', '.join(passed) or 'none'}"
+
+
 def checked(name: str, texts: pd.Series) -> pd.Series:
     """One column in the form of `read_pathology`, NaN where a value is not allowed."""
     folded = texts.map(words.folded)
     if name == "patient_id":
-        return texts.where(texts.map(words.plain_id) != "")
+        changed = folded.map(lambda text: bool(words.SPREADSHEET_ID.fullmatch(text)))
+        return texts.where((texts.map(words.plain_id) != "") & ~changed)
     if name == "histology":
-        return texts.str.strip().where(folded != "")
+        return texts.str.strip()
     if name in words.VALUES:
         found = folded.map(words.listed(words.VALUES[name]))
+    elif name == "lesion_size_mm":
+        found = texts.map(lambda text: words.longest(text, NUMBERS[name][0]))
     elif name in NUMBERS:
         found = texts.map(lambda text: words.number(text, *NUMBERS[name]))
     else:
@@ -99,7 +116,9 @@ def allowed(name: str) -> str:
         return "; ".join(f"{value}: {others}" for value, others in words.VALUES[name].items())
     if name in NUMBERS:
         return f"0 to {NUMBERS[name][0]} {NUMBERS[name][1]}"
-    return {"patient_id": "an id", "histology": "a word"}.get(name, "a day such as 2006-01-05, 2006/1/5 or H18.1.5")
+    if name == "patient_id":
+        return 'an id that no spreadsheet has changed, as 17.0, 3.4E+08 and ="17" were'
+    return "a day such as 2006-01-05, 2006/1/5 or H18.1.5"
 
 
 def row_numbers(rows: Sequence[int]) -> str:
@@ -123,15 +142,17 @@ def contradictions(lesions: pd.DataFrame) -> list[str]:
 def one_row_a_breast(lesions: pd.DataFrame, label_map: dict[str, str] | None, classes: Sequence[str]) -> pd.DataFrame:
     """What the list says of each breast, a row a patient and side.
 
-    1. The first row's day is the day of the diagnosis. Rows more than `EPISODE_DAYS` after it are another cancer: they
-       are counted in `later_rows` and not used. A row without a specimen counts as a biopsy's.
+    1. The first biopsy's day is the day of the diagnosis. Rows more than `EPISODE_DAYS` after the first row are another
+       cancer, and rows without invasion more than `WORKUP_DAYS` before the first invasive biopsy another finding: they
+       are counted in `other_rows` and not used. A row without a specimen counts as a biopsy's.
     2. The surgical type counts before the biopsy's. With neoadjuvant treatment the biopsy's counts, for treatment
        changes the type. A kind of specimen that never names a type leaves the word to the other, but what was seen
        after treatment never counts where there is a biopsy.
     3. A lesion without invasion counts where it is the only one. Among those of several meanings the larger one counts,
        by `area_mm2` where all have it, else by `lesion_size_mm`; otherwise, and of equals, the breast leaves:
        two_types. A mixed word (`words.meaning`) alike.
-    4. Without the day of a biopsy before treatment nobody knows which images came first: no_diagnosis_date.
+    4. A list that has the surgery alone gives its day for the biopsy's (`dated_by_surgery`), but where treatment came
+       before; then nobody knows which images came first: no_diagnosis_date.
     5. Each side of a bilateral cancer stands for itself.
 
     Parameters
@@ -146,8 +167,9 @@ def one_row_a_breast(lesions: pd.DataFrame, label_map: dict[str, str] | None, cl
     DataFrame
         `patient_id, laterality, diagnosis_date` and `surgery_date` (the first surgical row's day), `neoadjuvant`,
         `label` (the list's word of the lesion that counts, "" with two_types), `DESCRIPTION`, counts of `list_rows` and
-        `later_rows`, `types` (how many meanings were compared), `core_differs` (biopsy and surgery say different
-        things), `reason` (two_types, no_diagnosis_date or "") and `detail`.
+        `other_rows`, `types` (how many meanings were compared), `core_differs` (biopsy and surgery say different
+        things), `dated_by_surgery`, `reason` (two_types, subtype_not_stated where the list has no word,
+        no_diagnosis_date or "") and `detail`.
 
     Raises
     ------
@@ -155,8 +177,11 @@ def one_row_a_breast(lesions: pd.DataFrame, label_map: dict[str, str] | None, cl
         Lists every word that is not in the label map, with its count.
     """
     known = {words.folded(name): name for name in classes} if label_map is None else label_map
+    known = known | {"": "subtype_not_stated"}
     if unknown := words.unknown_words(lesions["histology"], known):
-        raise ValueError(f"column histology: unknown words {unknown}; allowed are the words of the label map")
+        raise ValueError(
+            f"column histology: unknown words {unknown}; allowed are the words of label_map, yours to extend"
+        )
     breasts = {}
     for lesion in lesions.assign(meaning=words.meanings(lesions["histology"], known)).to_dict("records"):
         breasts.setdefault((lesion["patient_id"], lesion["laterality"]), []).append(lesion)
@@ -167,20 +192,21 @@ def one_row_a_breast(lesions: pd.DataFrame, label_map: dict[str, str] | None, cl
 
 def breast_row(lesions: list[dict]) -> dict:
     """One breast, by the rules of `one_row_a_breast`; `lesions` are its rows with their `meaning`."""
-    lesions = sorted(lesions, key=lambda lesion: lesion["diagnosis_date"] or "9999")
-    first = lesions[0]["diagnosis_date"]
-    counted = [lesion for lesion in lesions if days_after(first, lesion["diagnosis_date"]) <= EPISODE_DAYS]
+    lesions = sorted(lesions, key=lambda lesion: (lesion["diagnosis_date"] or "9999", lesion["specimen"] == "surgical"))
+    counted = of_one_cancer(lesions)
     surgical = [lesion for lesion in counted if lesion["specimen"] == "surgical"]
     operated = first_said(surgical, "diagnosis_date")
     before = [lesion for lesion in counted if not operated or lesion["diagnosis_date"] <= operated]
     biopsies = [lesion for lesion in before if lesion["specimen"] != "surgical"]
     treated = first_said([lesion for lesion in counted if lesion["neoadjuvant"] == "yes"] or counted, "neoadjuvant")
-    dated = first_said(biopsies if biopsies or treated == "yes" else surgical, "diagnosis_date")
+    by_surgery = not biopsies and treated != "yes"
+    dated = first_said(surgical if by_surgery else biopsies, "diagnosis_date")
     compared = lesions_that_count(biopsies, surgical, treated == "yes")
     compared = [lesion for lesion in compared if lesion["meaning"] != "no_invasion"] or compared
     larger = larger_lesion(compared)
     two_types = larger is None or larger["meaning"] == "two_types"
-    reason = "two_types" if two_types else "" if dated else "no_diagnosis_date"
+    silent = not two_types and not larger["histology"]
+    reason = "two_types" if two_types else "subtype_not_stated" if silent else "" if dated else "no_diagnosis_date"
     return {
         "diagnosis_date": dated,
         "surgery_date": operated,
@@ -191,12 +217,23 @@ def breast_row(lesions: list[dict]) -> dict:
         "lesion_size_mm": larger["lesion_size_mm"] if larger else "",
         "specimen": larger["specimen"] if larger else "",
         "list_rows": len(lesions),
-        "later_rows": len(lesions) - len(counted),
+        "other_rows": len(lesions) - len(counted),
         "types": len(meanings_of(compared)),
         "core_differs": bool(surgical and biopsies) and meanings_of(surgical) != meanings_of(biopsies),
+        "dated_by_surgery": by_surgery and bool(dated),
         "reason": reason,
         "detail": REASONS.get(reason, ""),
     }
+
+
+def of_one_cancer(lesions: list[dict]) -> list[dict]:
+    """Rule 1 of `one_row_a_breast`: rows of the first invasive cancer, in the order of their days."""
+    invasive = [lesion for lesion in lesions if lesion["meaning"] != "no_invasion"]
+    before = WORKUP_DAYS if invasive and invasive[0]["specimen"] != "surgical" else EPISODE_DAYS
+    start = first_said(invasive, "diagnosis_date")
+    lesions = [lesion for lesion in lesions if days_after(lesion["diagnosis_date"], start) <= before]
+    first = lesions[0]["diagnosis_date"]
+    return [lesion for lesion in lesions if days_after(first, lesion["diagnosis_date"]) <= EPISODE_DAYS]
 
 
 def lesions_that_count(biopsies: list[dict], surgical: list[dict], treated: bool) -> list[dict]:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mammolib import cohort, parameters, rooms, runner
+from mammolib import parameters, rooms, runner
 from mammolib.archive import scan_archive
 from mammolib.linkage import dry_run_lines, link
-from mammolib.pathology import one_row_a_breast, read_pathology
-from mammolib.words import read_label_map, unknown_words
+from mammolib.pathology import columns_line, one_row_a_breast, read_pathology
+from mammolib.registry import classify
+from mammolib.words import folded, meanings, read_label_map, unknown_words
 
 NOTEBOOK = "01_data_curation"
 
@@ -42,13 +43,14 @@ def counted(values: Mapping[str, Any], cache: Path) -> list[str]:
     classes = values["classes"]
     mapping = read_label_map(rooms.resolve(values["label_map"]), classes) if values["label_map"] else None
     lesions = read_pathology(rooms.resolve(values["pathology"]), values["encoding"])
-    known = mapping if mapping is not None else {cohort.folded(name): name for name in classes}
-    unknown = unknown_words(lesions["histology"], known)
-    if unknown:  # they must be mapped before a run; here they are told and leave
-        known = known | dict.fromkeys(lesions["histology"].map(cohort.folded), "other_histology") | known
+    known = mapping if mapping is not None else {folded(name): name for name in classes}
+    unknown = lesions["histology"][meanings(lesions["histology"], known).isna()]
+    known = known | dict.fromkeys(unknown.map(folded), "other_histology")  # told, to be mapped before a run
     rules = {name: values[name] for name in ("storage_classes", "keep_burned_in", "spacing_range_mm")}
     headers = scan_archive(rooms.resolve(values["source"]), cache, rules, values["workers"])
     rows, report = link(headers, one_row_a_breast(lesions, known, classes), values["image_window_days"])
-    rows = cohort.classify(rows, classes, known, values["diagnosed_from"], values["diagnosed_to"])
-    lines = dry_run_lines(rows, report, values["test_share"])
-    return lines + [f"not in the label map, so counted as another histology here: {unknown}"] * bool(unknown)
+    rows = classify(rows, classes, known, values["diagnosed_from"], values["diagnosed_to"])
+    lines = dry_run_lines(rows, report, classes, values["test_share"])
+    if len(unknown):
+        lines.append(f"not in the label map, so out as another histology here: {unknown_words(unknown, mapping or {})}")
+    return [columns_line(rooms.resolve(values["pathology"]), values["encoding"]), *lines]

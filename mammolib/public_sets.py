@@ -22,9 +22,9 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from mammolib import terms
-from mammolib.cohort import OPTIONAL, REQUIRED
 from mammolib.headers import SCAN_TAGS, header_facts
 from mammolib.parallel import in_parallel
+from mammolib.registry import OPTIONAL, REQUIRED
 from mammolib.tables import read_csv, require_columns
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]  # registry and annotations

@@ -3,8 +3,8 @@
 import pandas as pd
 from pandas.api.typing import DataFrameGroupBy
 
-from mammolib.cohort import OWNER, exclude
 from mammolib.parameters import CHOICES, require_choice
+from mammolib.registry import OWNER, exclude
 
 FACTS = ["SOPInstanceUID", "StudyInstanceUID", "source_uid", "image_date", "acquisition_time", "digest"]
 VIEW = ["patient_id", "ImageLaterality", "ViewPosition"]

@@ -170,6 +170,8 @@ def missing_inputs(planned: dict[str, dict[str, Any]], names: list[str]) -> list
         declared = parameters.declared_parameters(rooms.project_root() / "notebooks" / f"{name}.ipynb")
         values = {key: parameter.default for key, parameter in declared.items()} | planned[name]
         wanted = {key: values.get(key) for key in INPUTS}
+        if values.get("layout", "registry") != "registry":
+            wanted.pop("registry")
         if values.get("layout", "registry") not in ("registry", "archive"):
             wanted["source"] = wanted["source"] or f"data/{values['layout']}"
         if values.get("cohort"):

@@ -27,7 +27,8 @@ def read_csv(path: str | Path, encoding: str = "utf-8-sig", **options) -> pd.Dat
         raise ValueError(f"{path}: cannot be read ({error.strerror}); allowed is a CSV file") from None
     except UnicodeError:
         raise ValueError(
-            f"{path}: not {encoding}; set `encoding` (utf-8-sig, cp932, ...) for a registry, save others as UTF-8"
+            f"{path}: not {encoding}; set `encoding` (utf-8-sig, cp932, ...) for a registry or a pathology list, save "
+            "others as UTF-8"
         ) from None
     except (LookupError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
         reason = " ".join(str(error).split())
@@ -35,9 +36,12 @@ def read_csv(path: str | Path, encoding: str = "utf-8-sig", **options) -> pd.Dat
 
 
 def require_columns(table: pd.DataFrame, needed: Sequence[str], where: str | Path) -> None:
-    """Raise a ValueError that names the file (`where`), the columns it lacks and those it has."""
+    """Raise a ValueError that names the file (`where`) and the columns it lacks.
+
+    Those that it has are counted: without a header they would be a patient's values.
+    """
     if missing := [name for name in needed if name not in table]:
-        raise ValueError(f"{where}: no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
+        raise ValueError(f"{where}: no column {', '.join(missing)} among {len(table.columns)}; is row 1 the header?")
 
 
 def read_by_image(path: str | Path) -> pd.DataFrame:

@@ -22,6 +22,7 @@ CODED_BREASTS = {"Breast": "breast", "LeftBreast": "breast", "RightBreast": "bre
 CODED_KINDS = {
     **{"Magnification": "magnification_view", "SpotCompression": "spot_view", "Tangential": "tangential_view"},
     **{"TissueSpecimenFromBreast": "specimen", "ImplantDisplaced": "implant_displaced"},
+    **{"AxillaryTail": "partial_view", "Cleavage": "partial_view"},
 }
 # The same by words of a description; short ones not within a longer word
 KIND_WORDS = {
@@ -30,11 +31,12 @@ KIND_WORDS = {
     "specimen": r"specimen|標本|検体",
     "implant_displaced": r"implants?[ _-]*displace|eklund",
     "tangential_view": r"tangential|接線",
-    "biopsy_view": r"stereotac|(?<![a-z])stereo(?![a-z])|pre-?fire|post-?fire",
+    "biopsy_view": r"stereotac|(?<![a-z])stereo(?![a-z])|(pre|post)-?fire|post[ _-]*(bx|biopsy|clip)|生検後",
 }
 # The same in View Position by ACR's abbreviations, such as RMCC or MLOID; a group is named after its kind
 ABBREVIATION = (
-    rf"[RL]?(?P<magnification_view>S?MS?)?(?P<spot_view>S)?(?P<view>{'|'.join(VIEWS)})(?P<implant_displaced>ID)?"
+    r"(?!LAT$)[RL]?(?P<magnification_view>S?MS?)?(?P<spot_view>S)?"  # LAT is lateral, not a left AT
+    rf"(?P<view>{'|'.join(VIEWS)})(?P<implant_displaced>ID)?"
 )
 SPECIMEN_CABINETS = "faxitron|kubtec|trident"  # makers and models that X-ray specimens alone
 # Image Type (0008,0008) from its third value on (PS3.3 C.8.11.7.1.4), with older words of GE and Siemens
@@ -76,10 +78,10 @@ REASONS = {
     "two_types": "two types in one breast, the larger not known",
     "no_image_date": "image date unknown",
     "after_biopsy": "taken after the biopsy",
-    "after_chemotherapy": "taken after chemotherapy",
+    "after_chemotherapy": "taken after the biopsy, with neoadjuvant treatment",
     "after_surgery": "taken after surgery",
-    "older_prior": "older than the last study before the biopsy",
-    "no_diagnosis_date": "no diagnosis date",
+    "older_prior": "older than the last study, or than the days before the biopsy",
+    "no_diagnosis_date": "day of the diagnosis unknown",
     "outside_period": "diagnosed outside the period",
     "other_histology": "another histology",
     "subtype_not_stated": "subtype not stated",
@@ -100,6 +102,7 @@ REASONS = {
     "specimen": "specimen",
     "implant_displaced": "implant displaced",
     "tangential_view": "tangential view",
+    "partial_view": "axillary tail or cleavage view",
     "biopsy_view": "taken during a biopsy",
     "burned_in_annotation": "burned-in annotation",
     "laterality_contradictory": "sides contradict each other",

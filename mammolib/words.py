@@ -24,12 +24,12 @@ WESTERN_DAY = re.compile(r"((?:19|20)[0-9]{2})([-/.])([0-9]{1,2})\2([0-9]{1,2})"
 COLUMN_NAMES = {
     "patient_id": "patientid,患者id,患者番号,カルテ番号,診療録番号",
     "laterality": "side,左右,左右別,患側,側性",
-    "diagnosis_date": "診断日,診断年月日,病理診断日",
+    "diagnosis_date": "biopsy_date,生検日,採取日,検体採取日,診断日,診断年月日,病理診断日",
     "histology": "組織型,病理組織型,病理組織診断,病理診断",
-    "specimen": "検体,検体種別,検体の種類,採取法",
-    "neoadjuvant": "nac,術前化学療法,術前薬物療法,術前治療,術前療法",
+    "specimen": "検体,検体種別,検体の種類,採取法,材料,検査材料",
+    "neoadjuvant": "nac,術前化学療法,術前化療,術前薬物療法,術前治療,術前療法",
     "age": "年齢,診断時年齢",
-    "lesion_size_mm": "腫瘍径,腫瘍径mm,腫瘍径(mm),最大径(mm)",
+    "lesion_size_mm": "腫瘍径,腫瘍径mm,腫瘍径(mm),腫瘍最大径,腫瘍最大径(mm),最大径(mm)",
     "area_mm2": "面積,面積mm2,面積(mm2),腫瘍面積(mm2)",
     "breast_density": "乳腺濃度,乳房構成,乳房の構成",
 }
@@ -43,6 +43,7 @@ VALUES = {
     "neoadjuvant": {"yes": "y,有,有り,あり,施行", "no": "n,無,無し,なし,未施行"},
     "breast_density": {"a": "脂肪性", "b": "乳腺散在", "c": "不均一高濃度", "d": "極めて高濃度"},
 }
+SPREADSHEET_ID = re.compile(r"[0-9]+\.0+|[0-9.]+e\+?[0-9]+|=.*")  # 17.0, 3.4E+08, ="17"
 # In the order in which they are undone
 SPELLINGS = {
     "full_width": lambda text: unicodedata.normalize("NFKC", text),
@@ -97,10 +98,12 @@ def meaning(word: str, known: dict[str, str]) -> str:
     1. A word that `known` has as a whole has that meaning, whatever signs stand in it.
     2. Otherwise it is cut at > + , ; / & ・ 、 and brackets, and each part must be known. A / between digits is part
        of an ICD-O code.
-    3. Before > stands what is larger: only the parts before the first one count.
-    4. A part that names no subtype, or nothing invasive, says nothing against one that names a type:
+    3. Before > stands what is larger: only the parts before the first one count, or those after where nothing before is
+       invasive.
+    4. What follows a part without invasion, but for a + or &, describes it: "DCIS (solid)" is none of the solid type.
+    5. A part that names no subtype, or nothing invasive, says nothing against one that names a type:
        "浸潤性乳管癌(硬性型)" is scirrhous, and so is "硬癌+DCIS".
-    5. Parts of one meaning have it. Of several, no larger one is known: two_types. (The 17th edition names the less
+    6. Parts of one meaning have it. Of several, no larger one is known: two_types. (The 17th edition names the less
        differentiated type where none prevails; a list does not say whether its writer followed that.)
 
     Parameters
@@ -110,12 +113,24 @@ def meaning(word: str, known: dict[str, str]) -> str:
     """
     if (whole := folded(word)) in known:
         return known[whole]
-    cut = [re.split(r"[+,;&・、()]|(?<![0-9])/|/(?![0-9])", larger) for larger in re.split(r"[>≫]+", whole)]
-    found = [{known.get(part.strip(), "") for part in parts if part.strip()} for parts in cut]
-    if not found[0] or any("" in meanings for meanings in found):
+    found = [[parts_said(tumour, known) for tumour in re.split("[+&]", size)] for size in re.split(r"[>≫]+", whole)]
+    if any("" in said for tumours in found for said in tumours) or not any(found[0]):
         return ""
-    named = found[0] - NO_TYPE or found[0] - {"no_invasion"} or found[0]
+    sizes = [set().union(*(shown(said) for said in tumours)) for tumours in found]
+    larger = next((said for said in sizes if said - {"no_invasion"}), sizes[0])
+    named = larger - NO_TYPE or larger - {"no_invasion"} or larger
     return named.pop() if len(named) == 1 else "two_types"
+
+
+def parts_said(text: str, known: dict[str, str]) -> list[str]:
+    """The meaning of each part of a word, "" for one that is not known; the / of an ICD-O code parts nothing."""
+    parts = re.split(r"[,;・、()]|(?<![0-9])/|/(?![0-9])", text)
+    return [known.get(part.strip(), "") for part in parts if part.strip()]
+
+
+def shown(said: list[str]) -> set[str]:
+    """The meanings of one tumour's parts; what follows one without invasion is a pattern of that."""
+    return set(said[: said.index("no_invasion") + 1] if "no_invasion" in said else said)
 
 
 def meanings(words: pd.Series, known: dict[str, str]) -> pd.Series:
@@ -135,7 +150,9 @@ def iso_day(text: str) -> str:
 
     Years have four digits, or an era that had that day: H32.1.5 is none, nor S64.1.8, nor 18.1.5.
     """
-    text = re.sub(r"\s*([-/.年月日])\s*", r"\1", unicodedata.normalize("NFKC", text).strip().casefold())
+    text = unicodedata.normalize("NFKC", text).strip().casefold()
+    text = re.sub(r"\s*\([日月火水木金土]\)$|[\st]+0?0:00(:00)?$", "", text)  # midnight is a spreadsheet's
+    text = re.sub(r"\s*([-/.年月日])\s*", r"\1", text)
     text = re.sub(r"年([0-9]+)月([0-9]+)日$", r"-\1-\2", text)
     text = re.sub(r"^([0-9]{4})([0-9]{2})([0-9]{2})$", r"\1-\2-\3", text)
     if western := WESTERN_DAY.fullmatch(text):
@@ -152,7 +169,8 @@ def iso_day(text: str) -> str:
 def days(texts: pd.Series) -> pd.Series:
     """Days as people write them, datetime64; NaT for anything else (a year, a time, "now").
 
-    2006-01-05, 2006/1/5, 2006.1.5, 20060105, 2006年1月5日, H18.1.5, 平成18年1月5日, 令和元年5月1日; 1900 to 2099.
+    2006-01-05, 2006/1/5, 2006.1.5, 20060105, 2006年1月5日, H18.1.5, 平成18年1月5日, 令和元年5月1日; 1900 to 2099. A day
+    of the week in brackets, and the midnight of spreadsheets, are passed over.
     """
     return pd.to_datetime(
         texts.map({text: iso_day(text) for text in texts.unique()}), format="%Y-%m-%d", errors="coerce"
@@ -171,6 +189,17 @@ def number(text: str, most: float, unit: str) -> str | None:
     text = unicodedata.normalize("NFKC", text).strip().casefold()
     found = re.fullmatch(rf"([0-9]+(?:\.[0-9]+)?)\s*(?:{unit})?", text)
     return f"{float(found[1]):g}" if found and float(found[1]) <= most else None
+
+
+def longest(text: str, most: float) -> str | None:
+    """The largest of one to three diameters in mm, such as 15, 15mm, 1.5 cm or 15 x 12; None for anything else."""
+    parts = re.split("[x×*]", unicodedata.normalize("NFKC", text).casefold())
+    found = [re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(mm|cm)?\s*", part) for part in parts]
+    if len(parts) > 3 or not all(found):
+        return None
+    unit = next((one[2] for one in found[::-1] if one[2]), "mm")
+    largest = max(float(one[1]) * (10 if (one[2] or unit) == "cm" else 1) for one in found)
+    return f"{largest:g}" if largest <= most else None
 
 
 def plain_id(text: str, but: str = "") -> str:

@@ -1,6 +1,5 @@
-"""Registry to cohort: checks, exclusions, split, pseudonyms, the table and its counts."""
+"""Judged rows to a cohort: exclusions, split, pseudonyms, the table and its counts."""
 
-import re
 import stat
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 
 from mammolib import cohort, repeats
 from mammolib.pathology import DESCRIPTION
-from mammolib.words import folded
+from mammolib.registry import classify
 
 CLASSES = ["tubule_forming", "solid", "scirrhous"]
 
@@ -22,69 +21,8 @@ def registry(n=6, **columns) -> pd.DataFrame:
     return table.assign(**columns)
 
 
-WORDS = {folded(word): meaning for word, meaning in (("硬癌", "scirrhous"), ("充実腺管癌", "solid"))}
-WORDS |= {folded("粘液癌"): "other_histology", folded("NST"): "subtype_not_stated"}
-
-
-def test_a_word_gives_a_class_or_a_reason():
-    said = ["硬がん", "充実腺管ｶﾞﾝ", "粘液癌", "NST", "硬癌 + 充実腺管癌", "NST(硬癌)"]
-    rows = cohort.classify(registry(6, label=said), CLASSES, WORDS)
-    assert rows["label"].tolist() == ["scirrhous", "solid", "", "", "", "scirrhous"]
-    assert rows["reason"].tolist() == ["", "", "other_histology", "subtype_not_stated", "two_types", ""]
-    assert set(rows["detail"]) == {"", "by the label's word"}
-
-
-def test_unknown_words_are_listed_with_their_counts():
-    with pytest.raises(ValueError, match="label") as caught:
-        cohort.classify(registry(4, label=["硬癌", "謎", "謎", "x"]), CLASSES, WORDS)
-    assert "'謎' (2), 'x' (1)" in str(caught.value)
-    with pytest.raises(ValueError, match=r"'硬癌' \(1\); known are words for tubule_forming, solid, scirrhous"):
-        cohort.classify(registry(2, label=["solid", "硬癌"]), CLASSES)
-
-
-def test_a_row_keeps_the_reason_it_comes_with_and_is_asked_nothing():
-    given = {"reason": ["not_image", "", "other_breast", ""], "detail": ["SOP Class UID (0008,0016)", "", "d", ""]}
-    table = registry(4, label=["", "充実腺管癌", "謎", "粘液癌"], patient_id=["", "b", "c", "d"], **given)
-    table["diagnosis_date"] = ["never", "2010-01-01", "2030-01-01", "2030-01-01"]
-    rows = cohort.classify(table, CLASSES, WORDS, "2006-01-01", "2017-12-31")
-    assert rows["reason"].tolist() == ["not_image", "", "other_breast", "outside_period"]
-    assert rows["detail"][:3].tolist() == ["SOP Class UID (0008,0016)", "", "d"]
-    assert rows["label"].tolist() == ["", "solid", "", ""]
-    with pytest.raises(ValueError, match="'謎' \\(1\\)"):
-        cohort.classify(table.assign(reason=""), CLASSES, WORDS)
-    everything_out = cohort.classify(table.assign(reason="not_image", label=""), CLASSES, WORDS)
-    assert (everything_out["reason"] == "not_image").all()
-
-
-def test_descriptions_are_read_into_closed_lists():
-    rows = cohort.classify(registry(2, age=["50", ""], specimen=["生検", "core"], breast_density=["C", ""]), CLASSES)
-    assert rows[list(DESCRIPTION)].to_numpy().tolist() == [["50", "c", "", "core"], ["", "", "", "core"]]
-    assert (cohort.classify(registry(2), CLASSES)[list(DESCRIPTION)] == "").all(axis=None)
-    with pytest.raises(ValueError, match="specimen: 1 values are unknown; allowed: core") as caught:
-        cohort.classify(registry(2, age=["50", "Ann Lee"], specimen=["Ann Lee", ""]), CLASSES)
-    assert "column age: 1 values are unknown" in str(caught.value)
-    assert "Ann" not in str(caught.value)
-
-
-def test_a_path_under_two_labels_is_a_contradiction_but_two_dates_of_a_patient_are_none():
-    table = registry(4, patient_id=["a", "a", "b", "b"], label="solid", image_path=["1", "1", "2", "2"])
-    table["diagnosis_date"] = ["2010-01-01", "2012-01-01"] * 2
-    with pytest.raises(ValueError, match="2 rows repeat a path, 0 paths with another patient or label"):
-        cohort.classify(table, CLASSES)
-    with pytest.raises(ValueError, match="2 rows repeat a path, 1 paths with another"):
-        cohort.classify(table.assign(label=["solid", "scirrhous", "solid", "solid"]), CLASSES)
-    with pytest.raises(ValueError, match="2 rows repeat a path, 2 paths with another"):
-        cohort.classify(table.assign(patient_id=["a", "b", "c", "d"]), CLASSES)
-    assert (cohort.classify(table.assign(image_path=["1", "2", "3", "4"]), CLASSES)["reason"] == "").all()
-
-
-def test_an_empty_registry_is_refused():
-    with pytest.raises(ValueError, match="registry: no row; at least one image is needed"):
-        cohort.classify(registry(0), CLASSES)
-
-
 def test_the_flow_counts_reasons_in_the_order_in_which_they_are_looked_for():
-    dated = cohort.classify(registry(2, diagnosis_date=["", "2018-01-01"]), CLASSES, None, "2006-01-01", "2017-12-31")
+    dated = classify(registry(2, diagnosis_date=["", "2018-01-01"]), CLASSES, None, "2006-01-01", "2017-12-31")
     table = registry(5).assign(reason="", detail="", digest=["a", "a", "b", "b", "c"], patient_id=list("ppqrs"))
     table = table.assign(QualityControlImage=["", "", "", "", "YES"])
     table["patient_id"], table["label"] = ["p", "p", "q", "r", "s"], "solid"
@@ -100,98 +38,6 @@ def test_a_reason_outside_the_closed_list_is_refused():
     rows = registry(1).assign(reason="", detail="")
     with pytest.raises(ValueError, match="reason: 'lost' is unknown; allowed are patient_not_listed"):
         cohort.exclude(rows, rows["reason"] == "", "lost", "")
-
-
-@pytest.mark.parametrize(
-    ("date", "reason"),
-    [
-        ("2005-12-31", "outside_period"),
-        ("2006-01-01", ""),
-        ("2006/1/5", ""),
-        ("2017-12-31", ""),
-        ("2018-01-01", "outside_period"),
-        ("", "no_diagnosis_date"),
-    ],
-)
-def test_the_period_has_both_its_ends(date, reason):
-    rows = cohort.classify(registry(1, diagnosis_date=date), CLASSES, None, "2006-01-01", "2017-12-31")
-    assert rows["reason"].tolist() == [reason]
-    assert cohort.classify(registry(1, diagnosis_date=date), CLASSES)["reason"].tolist() == [""]
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "date", "period"),
-    [
-        ("2006-01-01", "2017-12-31", "2018-01-01", "2006-01-01 to 2017-12-31"),
-        ("2006-01-01", None, "2005-01-01", "2006-01-01 to no limit"),
-        (None, "2017-12-31", "2018-01-01", "from the first to 2017-12-31"),
-    ],
-)
-def test_a_period_with_one_end_is_told_in_words(first, last, date, period):
-    rows = cohort.classify(registry(1, diagnosis_date=date), CLASSES, None, first, last)
-    assert rows[["reason", "detail"]].to_numpy().tolist() == [["outside_period", period]]
-
-
-@pytest.mark.parametrize(
-    "date", ["now", "2011", "2011-05", "2011-05-30T10:00+09:00", "2011-02-30", "2011-150", "18.1.5", "H32.1.5"]
-)
-def test_only_whole_days_are_dates(date):
-    with pytest.raises(ValueError, match="diagnosis_date: 1 values are unknown; allowed: 2006-01-05"):
-        cohort.classify(registry(2, diagnosis_date=[date, "2011-05-30T10:00Z"[:10]]), CLASSES)
-    with pytest.raises(ValueError, match=f"diagnosed_to is '{re.escape(date)}'; allowed: a day"):
-        cohort.classify(registry(1), CLASSES, None, None, date)
-
-
-def test_all_faults_of_a_registry_come_together_and_name_no_patient():
-    faulty = registry(
-        patient_id=["p0", "", "p2", "p3", "p4", "p5"],
-        image_path=["0.png", "0.png", "2.png", "3.png", "4.png", "5.png"],
-        diagnosis_date=["2010-01-01", "31.5.2010", "", "", "", ""],
-        pixel_spacing_mm=["0.2", "wide", "-1", "", "", ""],
-        split=["test", "train", "development", "", "test", "test"],
-        ImageLaterality=["L", "Ann Lee", "left", "", "R", "右"],
-        ViewPosition=["CC", "cc", "AP", "Ann Lee", "", "MLO"],
-    )
-    with pytest.raises(ValueError, match="registry") as caught:
-        cohort.classify(faulty, CLASSES)
-    text = str(caught.value)
-    assert len(text.splitlines()) == 8
-    for part in (
-        "patient_id: empty in 1 ",
-        "image_path: 1 rows repeat",
-        "date: 1 values",
-        "spacing_mm: 2 ",
-        "ImageLaterality: 1 values are unknown; allowed: L, R, left",
-        "ViewPosition: 2 values are unknown; allowed: CC, MLO",
-        "split: 1 values are unknown; allowed: development, test",
-        "empty in 1 rows; given",
-    ):
-        assert part in text
-    assert not any(secret in text for secret in ("31.5", "0.png", "p3", "Ann"))
-
-
-def test_words_for_sides_become_the_codes_of_the_header():
-    rows = cohort.classify(
-        registry(4, ImageLaterality=["left", "右", "", "r"], ViewPosition=["cc", "MLO", "", "ml"]), CLASSES
-    )
-    assert rows["ImageLaterality"].tolist() == ["L", "R", "", "R"]
-    assert rows["ViewPosition"].tolist() == ["CC", "MLO", "", "ML"]
-
-
-def test_a_registry_is_read_in_its_encoding_or_says_what_is_wrong(tmp_path):
-    path = tmp_path / "registry.csv"
-    path.write_bytes("patient_id,image_path,label\n001, a.dcm ,硬癌\n".encode("cp932"))
-    row = cohort.read_registry(path, "cp932").loc[0]
-    assert (row["patient_id"], row["image_path"], row["label"], row["split"]) == ("001", "a.dcm", "硬癌", "")
-    with pytest.raises(ValueError, match=r"registry\.csv: not utf-8-sig; set `encoding`"):
-        cohort.read_registry(path)
-    with pytest.raises(ValueError, match="encoding 'klingon'"):
-        cohort.read_registry(path, "klingon")
-    path.write_text("patient_id,path\n1,a\n")
-    with pytest.raises(ValueError, match="no column image_path, label; it has patient_id, path"):
-        cohort.read_registry(path)
-    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
-        cohort.read_registry(tmp_path / "none.csv")
 
 
 def judged(n=6, **columns) -> pd.DataFrame:
@@ -332,38 +178,6 @@ def test_hashes_are_keyed(tmp_path):
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
-def test_lesions_keep_to_the_images_that_stay_and_to_the_registry():
-    rows = judged(2, reason=["", "unreadable"]).assign(image_id=["I2", "I1"], rows=20, columns=10)
-    lesions = pd.DataFrame({"image_path": ["1.png", "0.png"], "x": ["1", "2.5"], "y": "3", "radius": "4"})
-    assert cohort.name_lesions(lesions, rows).to_numpy().tolist() == [["I2", 2.5, 3, 4]]
-    assert cohort.name_lesions(lesions[:0], rows).empty
-    with pytest.raises(ValueError, match="in 1 rows; image_path is not in the registry in 1 rows"):
-        cohort.name_lesions(lesions.assign(image_path=["9.png", "0.png"], radius=["4", "0"]), rows)
-    with pytest.raises(ValueError, match=r"no numbers .* in 2 rows"):
-        cohort.name_lesions(lesions.assign(x="inf"), rows)
-    cohort.name_lesions(lesions.assign(x="9", y="19"), rows)
-    for wrong in ({"x": "10"}, {"y": "20"}, {"x": "-1"}, {"radius": "21"}):
-        with pytest.raises(ValueError, match="1 circles have their centre outside"):
-            cohort.name_lesions(lesions.assign(**wrong), rows)
-
-
-@pytest.mark.parametrize(
-    ("header", "says"),
-    [
-        ("patient_id,image_path,label,Split", "column 'Split' is not read; allowed is split"),
-        ("patient_id,image_path,label ,split", "column 'label ' is not read; allowed is label"),
-        ("patient_id,image_path,label,imagelaterality", "'imagelaterality' is not read; allowed is ImageLaterality"),
-        ("patient_id,image_path,label,label", "column label stands there twice"),
-    ],
-)
-def test_a_column_of_the_registry_is_never_passed_over_for_its_spelling(tmp_path, header, says):
-    (tmp_path / "registry.csv").write_text(f"{header}\na,1.png,x,test\n")
-    with pytest.raises(ValueError, match=says):
-        cohort.read_registry(tmp_path / "registry.csv")
-    (tmp_path / "registry.csv").write_text("patient_id,image_path,label,split,remark\na,1.png,x,test,none\n")
-    assert cohort.read_registry(tmp_path / "registry.csv")["split"].tolist() == ["test"]
-
-
 @pytest.mark.parametrize("text", ["", "patient,a,P0001\npatient,b,P0002\n"])
 def test_a_key_without_its_first_line_is_not_taken_for_a_new_one(tmp_path, text):
     (tmp_path / "key.csv").write_text(text)
@@ -374,7 +188,7 @@ def test_a_key_without_its_first_line_is_not_taken_for_a_new_one(tmp_path, text)
 
 def read_rows(n=9, **columns) -> pd.DataFrame:
     """Rows as they are once their files have been read."""
-    rows = cohort.classify(judged(n), CLASSES).assign(patient=[f"P{k}" for k in range(n)], Manufacturer="GE")
+    rows = classify(judged(n), CLASSES).assign(patient=[f"P{k}" for k in range(n)], Manufacturer="GE")
     rows = rows.assign(image_id=[f"I{n - k}" for k in range(n)], rows=20.0, columns=10.0, slot=np.arange(n) + 0.0)
     rows = rows.assign(**dict.fromkeys(cohort.CROP, 1.0), flipped=False, breast_area_mm2=5.0)
     rows = rows.assign(pixel_spacing_mm=0.1, pixel_spacing_source="PixelSpacing")

@@ -342,7 +342,11 @@ def test_a_modifier_takes_the_view_s_place():
 MODIFIERS = {
     **{("399163009", "R-102D6"): "magnification_view", ("399055006", "R-102D7"): "spot_view"},
     **{("399209000", "R-102D5"): "implant_displaced", ("399110001", "R-102C2"): "tangential_view"},
-    **{("399161006", "R-102D2"): "", ("399011000", "R-102D1"): "", ("399197002", "R-102D3"): ""},
+    **{
+        ("399161006", "R-102D2"): "partial_view",
+        ("399011000", "R-102D1"): "partial_view",
+        ("399197002", "R-102D3"): "",
+    },
     **{("399226006", "R-102D4"): "", ("414493004", "R-102CA"): "", ("415670009", "R-102C9"): ""},
     **{("442581004", "R-40AB3"): "", ("441752004", "P2-00161"): "", ("442593008", "R-40ABE"): ""},
     **{("442580003", "R-40AB2"): ""},
@@ -385,6 +389,9 @@ def test_view_modifiers_tell_the_kind(values, kind, scheme, beside):
         ({"SeriesDescription": "Implant displaced CC"}, "implant_displaced", "SeriesDescription"),
         ({"SeriesDescription": "R tangential"}, "tangential_view", "SeriesDescription"),
         ({"SeriesDescription": "L CC Stereo Projection"}, "biopsy_view", "SeriesDescription"),
+        ({"SeriesDescription": "R CC POST CLIP"}, "biopsy_view", "SeriesDescription"),
+        ({"ViewPosition": "AT"}, "partial_view", "ViewPosition"),
+        ({"ViewPosition": "RCV"}, "partial_view", "ViewPosition"),
     ],
 )
 def test_where_a_kind_comes_from_is_recorded(elements, kind, source):
@@ -392,6 +399,11 @@ def test_where_a_kind_comes_from_is_recorded(elements, kind, source):
     assert facts["view_kind"] == kind
     assert facts["view_kind_source"] == (source or "AcquisitionDeviceProcessingDescription")
     assert judge(facts, **RULES) == (kind, f"by {facts['view_kind_source']}")
+
+
+def test_lat_is_no_left_axillary_tail():
+    facts = header_facts(mammogram(ViewPosition="LAT", ViewCodeSequence=[]))
+    assert (facts["ViewPosition"], facts["view_kind"]) == ("", "")
 
 
 def test_descriptions_give_way_to_modifiers_that_are_stated():

@@ -80,9 +80,7 @@ def test_annotations_of_one_s_own_are_read_with_and_without_a_registry():
     assert files_of("registry", registry="r.csv", annotations="mine.csv") == ("r.csv", "mine.csv")
 
 
-@pytest.mark.parametrize(
-    ("layout", "name"), [("mini-mias", "annotations"), ("mini-mias", "registry"), ("registry", "source")]
-)
+@pytest.mark.parametrize(("layout", "name"), [("mini-mias", "annotations"), ("registry", "source")])
 def test_a_file_that_a_layout_would_pass_over_is_refused(layout, name):
     with pytest.raises(ValueError, match=f"{name}: 'mine' is not read where layout is {layout}; allowed is null"):
         files_of(layout, **{name: "mine"})
@@ -91,13 +89,13 @@ def test_a_file_that_a_layout_would_pass_over_is_refused(layout, name):
 @pytest.mark.parametrize(
     ("layout", "read"),
     [
-        ("registry", {"registry", "annotations"}),
-        ("archive", {"source", "pathology"}),
+        ("registry", {"annotations"}),
+        ("archive", {"source", "pathology", "annotations"}),
         ("cmmd", {"source", "public_label"}),
     ],
 )
 def test_each_layout_reads_its_own_parameters_only(layout, read):
-    names = {"source", "registry", "annotations", "pathology", "public_label"}
+    names = {"source", "annotations", "pathology", "public_label"}
     refused = set()
     for name in names:
         try:

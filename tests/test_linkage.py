@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammolib import cohort, linkage, pathology, words
+from mammolib import linkage, pathology, words
+from mammolib.registry import OPTIONAL, REQUIRED, classify, read_registry
 
 CLASSES = ["tubule_forming", "solid", "scirrhous"]
 DIAGNOSIS = date(2010, 7, 1)
@@ -30,7 +31,7 @@ def breasts(*rows: dict) -> pd.DataFrame:
     """A row a breast: by default patient 1's left one, scirrhous."""
     usual = dict.fromkeys((*linkage.FROM_LIST, "surgery_date", "neoadjuvant", "reason", "detail"), "")
     usual |= {"patient_id": "1", "laterality": "L", "diagnosis_date": DIAGNOSIS.isoformat(), "label": "硬癌"}
-    usual |= {"list_rows": 1, "later_rows": 0, "types": 1, "core_differs": False}
+    usual |= {"list_rows": 1, "other_rows": 0, "types": 1, "core_differs": False, "dated_by_surgery": False}
     return pd.DataFrame([usual | row for row in rows])
 
 
@@ -74,6 +75,7 @@ def test_each_side_of_a_bilateral_cancer_keeps_its_own_type_and_day():
         (0, {"surgery_date": before(0)}, ""),
         (10, {"diagnosis_date": "", "reason": "no_diagnosis_date", "detail": "x"}, "no_diagnosis_date"),
         (10, {"label": "", "reason": "two_types", "detail": "x"}, "two_types"),
+        (10, {"label": "", "reason": "subtype_not_stated", "detail": "x"}, "subtype_not_stated"),
     ],
 )
 def test_the_date_of_the_image_against_the_diagnosis(days, listed, reason):
@@ -89,6 +91,14 @@ def test_the_window_is_a_parameter_with_both_ends():
     for wrong in ([2, 180], [-1, 180], [1, 0]):
         with pytest.raises(ValueError, match=r"image_window_days is \[.*allowed: \[0 or 1"):
             linkage.link(files, breasts({}), wrong)
+
+
+def test_an_image_of_the_day_of_the_biopsy_stays_where_there_is_no_earlier_one():
+    files = headers(*({"image_date": before(days)} for days in (0, 14, 200)))
+    assert reasons(files, breasts({})) == ["after_biopsy", "", "older_prior"]
+    assert reasons(files.iloc[[0, 2]], breasts({})) == ["", "older_prior"]
+    other = headers({"image_date": before(0)}, {"image_date": before(14), "ImageLaterality": "R"})
+    assert reasons(other, breasts({}, {"laterality": "R"})) == ["", ""]
 
 
 def test_an_image_without_a_date_leaves():
@@ -136,7 +146,7 @@ def test_ids_are_matched_as_written_then_by_spelling_and_counted():
 @pytest.mark.parametrize(
     ("listed", "owners", "expected"),
     [
-        (["7", "007"], ["7", "007", "07"], ["", "", "id_ambiguous"]),
+        (["7", "007"], ["7", "007", "07"], ["id_ambiguous"] * 3),
         (["7"], ["07", "007"], ["id_ambiguous", "id_ambiguous"]),
         (["7"], ["7", "007"], ["", "id_ambiguous"]),
         (["7", "7 "], ["７"], ["id_ambiguous"]),
@@ -164,7 +174,7 @@ def slow_link(files: list[dict], listed: list[dict], most: int) -> list[tuple[st
         own = file["PatientID"]
         alike = {row["patient_id"] for row in listed if slow_plain(row["patient_id"]) == slow_plain(own)}
         others = {other["PatientID"] for other in files if slow_plain(other["PatientID"]) == slow_plain(own)}
-        sure = own if own in alike else next(iter(alike)) if len(alike) == 1 and len(others) == 1 else ""
+        sure = next(iter(alike)) if len(alike) == 1 and (own in alike or len(others) == 1) else ""
         rows = [row for row in listed if row["patient_id"] == sure and row["laterality"] == file["ImageLaterality"]]
         reason = file["reason"]
         if reason:
@@ -189,17 +199,24 @@ def slow_link(files: list[dict], listed: list[dict], most: int) -> list[tuple[st
                 reason = "after_chemotherapy" if rows[0]["neoadjuvant"] == "yes" else "after_biopsy"
             elif (date.fromisoformat(diagnosed) - date.fromisoformat(taken)).days > most:
                 reason = "older_prior"
-        found.append((sure or own, reason))
+        found.append((sure or own, reason, rows[0]["diagnosis_date"] if rows else ""))
+
+    def rivals(number: int) -> list[dict]:
+        """Images that stay so far, of the breast of a file."""
+        owner, side = found[number][0], files[number]["ImageLaterality"]
+        same = [k for k, one in enumerate(found) if one[:2] == (owner, "") and files[k]["ImageLaterality"] == side]
+        return [files[k] for k in same]
+
+    def earlier(number: int) -> bool:
+        return any(other["image_date"] < files[number]["image_date"] for other in rivals(number))
+
+    same_day = [one[1] == "" and files[k]["image_date"] == one[2] and earlier(k) for k, one in enumerate(found)]
+    found = [(one[0], "after_biopsy" if late else one[1], one[2]) for one, late in zip(found, same_day, strict=True)]
     stays = []
-    for (patient, reason), file in zip(found, files, strict=True):
-        rivals = [
-            other
-            for (owner, why), other in zip(found, files, strict=True)
-            if why == "" and owner == patient and other["ImageLaterality"] == file["ImageLaterality"]
-        ]
-        last = [other for other in rivals if other["image_date"] == max(rival["image_date"] for rival in rivals)]
+    for k, (patient, reason, _) in enumerate(found):
+        last = [other for other in rivals(k) if other["image_date"] == max(rival["image_date"] for rival in rivals(k))]
         studies = {other["StudyInstanceUID"] or other["image_date"] for other in last}
-        late = reason == "" and (file["StudyInstanceUID"] or file["image_date"]) not in studies
+        late = reason == "" and (files[k]["StudyInstanceUID"] or files[k]["image_date"]) not in studies
         stays.append((patient, "older_prior" if late else reason))
     return stays
 
@@ -287,10 +304,10 @@ def test_the_result_is_a_registry_that_reads_to_the_same_cohort(linked, tmp_path
     rows, _, known = linked
     registry = linkage.registry_columns(rows)
     registry.to_csv(tmp_path / "registry.csv", index=False)
-    read = cohort.read_registry(tmp_path / "registry.csv")
-    again = cohort.classify(read, CLASSES, known, "2006-01-01", "2017-12-31")
-    direct = cohort.classify(rows[rows["reason"] == ""], CLASSES, known, "2006-01-01", "2017-12-31")
-    columns = [*cohort.REQUIRED, *cohort.OPTIONAL, "reason"]
+    read = read_registry(tmp_path / "registry.csv")
+    again = classify(read, CLASSES, known, "2006-01-01", "2017-12-31")
+    direct = classify(rows[rows["reason"] == ""], CLASSES, known, "2006-01-01", "2017-12-31")
+    columns = [*REQUIRED, *OPTIONAL, "reason"]
     pd.testing.assert_frame_equal(again[columns], direct[columns].reset_index(drop=True), check_dtype=False)
     assert again["label"].tolist() == ["scirrhous", "scirrhous", "solid", ""]
     assert again["reason"].tolist() == ["", "", "", "other_histology"]
@@ -300,7 +317,8 @@ def test_the_result_is_a_registry_that_reads_to_the_same_cohort(linked, tmp_path
 def test_the_report_counts_the_list_the_ids_and_the_reasons(linked):
     _, report, _ = linked
     assert report == {
-        **{"list_rows": 5, "breasts": 4, "patients": 3, "bilateral": 1, "later_rows": 0, "core_differs": 0},
+        **{"list_rows": 5, "breasts": 4, "patients": 3, "bilateral": 1, "other_rows": 0, "core_differs": 0},
+        **{"core_differs_treatment_unknown": 0, "dated_by_surgery": 0},
         "two_types": {"larger_counts": 0, "excluded": 1},
         "not_in_list": ["neoadjuvant"],
         "ids": {"exact": 2, "leading_zeros": 1},
@@ -310,24 +328,34 @@ def test_the_report_counts_the_list_the_ids_and_the_reasons(linked):
 
 
 def test_the_dry_run_tells_what_is_left_and_how_exact_an_accuracy_would_be(linked):
-    rows, report, _ = linked
-    lines = linkage.dry_run_lines(rows, report, 0.3)
-    assert lines[0] == "5 rows of 4 breasts of 3 patients, 7 files; this would leave 4 images of 3 patients"
+    rows, report, known = linked
+    lines = linkage.dry_run_lines(classify(rows, CLASSES, known), report, CLASSES, 0.3)
+    assert lines[0] == "5 rows of the list: 4 breasts of 3 patients, 1 of them with both"
+    assert (
+        "7 files; this would leave at most 3 images of 2 patients (tubule forming 0, solid 1, scirrhous 2), "
+        "for no pixel was read"
+    ) in lines
     assert "  2 out: two types in one breast, the larger not known (two_types)" in lines
-    assert "ids of the files: exact 2, leading_zeros 1" in lines
+    assert "patients' ids in the files: exact 2, leading_zeros 1" in lines
+    assert "0 breasts with several types have that of the larger lesion, 1 leave" in lines
     assert any(line.startswith("no neoadjuvant in the list") for line in lines)
     assert lines[-1].startswith("an accuracy known to +-44.5 points: Wilson's 95 % interval at 0.5 with 1 patients")
-    assert linkage.dry_run_lines(rows, report, 0)[-1] == "no test part, so no accuracy"
+    assert linkage.dry_run_lines(rows, report, CLASSES, 0)[-1] == "no test part, so no accuracy"
     none = rows.assign(reason="other_histology")
-    assert "this would leave 0 images of 0 patients" in linkage.dry_run_lines(none, report, 0.3)[0]
+    assert any("at most 0 images of 0 patients" in line for line in linkage.dry_run_lines(none, report, CLASSES, 0.3))
     assert not any(secret in "".join(lines) for secret in ("002", "2010", ".dcm"))
 
 
 @pytest.mark.parametrize(("patients", "accuracy", "points"), [(131, 62 / 131, 8.4), (131, 0.5, 8.4), (400, 0.5, 4.9)])
 def test_the_points_are_half_of_wilsons_interval_over_patients(patients, accuracy, points):
-    rows = pd.DataFrame({"patient_id": [f"p{k // 2}" for k in range(2 * patients)], "reason": ""})
-    report = {"list_rows": 0, "breasts": 0, "patients": 0, "ids": {}, "patients_without_file": 0}
-    report |= {"breasts_without_image": 0, "ids_alike_in_list": 0, "not_in_list": []}
-    line = linkage.dry_run_lines(rows, report, 1.0, accuracy)[-1]
+    rows = pd.DataFrame({"patient_id": [f"p{k // 2}" for k in range(2 * patients)], "reason": "", "label": "solid"})
+    report = dict.fromkeys(("list_rows", "breasts", "patients", "bilateral", "patients_without_file"), 0)
+    report |= dict.fromkeys(("breasts_without_image", "ids_alike_in_list", "other_rows", "core_differs"), 0)
+    report |= {
+        "core_differs_treatment_unknown": 0,
+        "dated_by_surgery": 0,
+        "two_types": {"larger_counts": 0, "excluded": 0},
+    }
+    line = linkage.dry_run_lines(rows, report | {"ids": {}, "not_in_list": []}, CLASSES, 1.0, accuracy)[-1]
     assert f"+-{points} points" in line
     assert f"with {patients} patients" in line

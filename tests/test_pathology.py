@@ -77,10 +77,10 @@ def test_a_list_without_optional_columns_and_values_is_read(read):
             "Suzuki,L,2010-01-01,硬癌\n1,L,2010-01-01,硬癌\n",
             r"no column patient_id \(or patientid,患者id.*among 4; is row 1",
         ),
-        ("patient_id,laterality,histology\n1,L,x\n", r"no column diagnosis_date \(or 診断日"),
+        ("patient_id,laterality,histology\n1,L,x\n", r"no column diagnosis_date \(or biopsy_date,生検日"),
         (
-            "patient_id,患者ID,laterality,diagnosis_date,histology\n",
-            r"columns patient_id, 患者ID are read as patient_id",
+            "カルテ番号,患者ID,laterality,diagnosis_date,histology\n",
+            r"columns カルテ番号, 患者ID are read as patient_id",
         ),
         (HEADER[:-1] + ",age\n", r"columns age, age\.1 are read as age; allowed is one"),
         (HEADER, "no row; at least one lesion"),
@@ -94,12 +94,36 @@ def test_a_list_that_is_none_is_refused_without_a_value(read, text, says):
     assert "Suzuki" not in str(caught.value)
 
 
+def test_a_column_of_our_own_name_is_read_and_others_that_could_be_meant_are_not(read, tmp_path):
+    text = "patient_id,患者ID,左右,diagnosis_date,病理診断日,histology,病理診断,備考\n1,9,L,2010-01-01,x,硬癌,y,z\n"
+    rows = read(text)
+    assert rows.loc[0, ["patient_id", "diagnosis_date", "histology"]].tolist() == ["1", "2010-01-01", "硬癌"]
+    assert pathology.columns_line(tmp_path / "pathology.csv") == (
+        "columns read: patient_id, 左右 as laterality, diagnosis_date, histology; "
+        "not read: 患者ID, 病理診断日, 病理診断, 備考"
+    )
+
+
+def test_ids_that_a_spreadsheet_changed_are_refused(read):
+    text = "patient_id,laterality,diagnosis_date,histology\n"
+    for changed in ("17.0", "3.42E+08", '"=""17"""'):
+        with pytest.raises(ValueError, match="column patient_id: no value that is allowed in row 2"):
+            read(text + f"{changed},L,2010-01-01,硬癌\n")
+    assert read(text + "E17.5,L,2010-01-01,硬癌\n")["patient_id"].tolist() == ["E17.5"]
+
+
+def test_a_lesion_without_a_word_has_no_subtype_and_leaves_the_word_to_others(known):
+    assert breast(known, lesion("", specimen="core"))["reason"] == "subtype_not_stated"
+    row = breast(known, lesion("", "2010-09-01", "surgical"), lesion("硬癌", specimen="core"))
+    assert (row["label"], row["reason"]) == ("硬癌", "")
+
+
 def test_all_faults_of_a_list_come_together_by_row_and_column_and_show_no_value(read):
     text = HEADER + (
         "1001,L,2010-05-01,硬癌,core,no,50,10,\n"  # row 2
         "1001,L,2010-05-01,充実型,core,yes,51,20,\n"  # 3: contradicts 2
         "\n"
-        " ,両側,2010-13-09,,Suzuki,Suzuki,150,2cm,wide\n"  # 5
+        " ,両側,2010-13-09,,Suzuki,Suzuki,150,2in,wide\n"  # 5
         "1002,R,18.5.31,硬癌,,,,,\n"  # 6
         "1003,R,2011-07-08,硬癌,,,,,\n"
         "1003,R,2011-07-08,硬癌,,,,,\n"  # 8
@@ -112,7 +136,6 @@ def test_all_faults_of_a_list_come_together_by_row_and_column_and_show_no_value(
         "column patient_id: no value that is allowed in row 5",
         "column laterality: no value that is allowed in row 5",
         "column diagnosis_date: no value that is allowed in rows 5, 6",
-        "column histology: no value that is allowed in row 5",
         "column specimen: no value that is allowed in row 5",
         "column neoadjuvant: no value that is allowed in row 5",
         "column age: no value that is allowed in row 5",
@@ -221,9 +244,26 @@ def test_a_cancer_of_later_years_is_counted_and_not_used(known):
     )
     row = breast(known, later | {"lesion_size_mm": "99"}, first)
     assert (row["label"], row["diagnosis_date"], row["neoadjuvant"]) == ("硬癌", "2008-03-01", "")
-    assert (row["list_rows"], row["later_rows"]) == (2, 1)
-    assert breast(known, first, later | {"diagnosis_date": "2009-03-01"})["later_rows"] == 0
-    assert breast(known, lesion("硬癌", ""), first, later)["later_rows"] == 1
+    assert (row["list_rows"], row["other_rows"]) == (2, 1)
+    assert breast(known, first, later | {"diagnosis_date": "2009-03-01"})["other_rows"] == 0
+    assert breast(known, lesion("硬癌", ""), first, later)["other_rows"] == 1
+
+
+@pytest.mark.parametrize(("earlier", "date"), [("2008-01-05", "2010-01-05"), ("2009-03-01", "2010-01-05")])
+def test_an_earlier_benign_biopsy_is_no_part_of_the_cancers_diagnosis(known, earlier, date):
+    benign, cancer = lesion("線維腺腫", earlier, "core"), lesion("硬癌", "2010-01-05", "core")
+    row = breast(known, benign, cancer)
+    assert (row["label"], row["diagnosis_date"], row["other_rows"]) == ("硬癌", date, 1)
+
+
+def test_a_biopsy_that_missed_the_invasion_is_the_first_biopsy(known):
+    missed, cancer = lesion("DCIS", "2010-01-05", "core"), lesion("硬癌", "2010-02-01", "core")
+    row = breast(known, missed, cancer)
+    assert (row["label"], row["diagnosis_date"], row["other_rows"]) == ("硬癌", "2010-01-05", 0)
+    late = lesion("硬癌", "2010-05-20", "surgical")
+    row = breast(known, missed, late)
+    assert (row["label"], row["diagnosis_date"], row["surgery_date"]) == ("硬癌", "2010-01-05", "2010-05-20")
+    assert (row["dated_by_surgery"], breast(known, late)["dated_by_surgery"]) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +295,7 @@ def test_unknown_words_of_the_list_come_with_their_counts(known):
 def test_the_order_of_the_rows_means_nothing(known):
     rng = np.random.default_rng(5)
     choices = {
-        "histology": ["硬癌", "充実型", "IDC", "硬癌+a2", "粘液癌"],
+        "histology": ["硬癌", "充実型", "IDC", "硬癌+a2", "粘液癌", "DCIS", "線維腺腫"],
         "diagnosis_date": ["", "2010-05-01", "2010-05-20", "2010-08-01", "2013-01-01"],
         "specimen": ["", "core", "surgical"],
         "neoadjuvant": ["", "", "no", "yes"],
@@ -272,7 +312,7 @@ def test_the_order_of_the_rows_means_nothing(known):
             pathology.one_row_a_breast(table, known, CLASSES).sort_values("laterality", ignore_index=True)
             for table in tables
         )
-        same = ["laterality", "diagnosis_date", "surgery_date", "list_rows", "later_rows", "types", "reason"]
+        same = ["laterality", "diagnosis_date", "surgery_date", "list_rows", "other_rows", "types", "reason"]
         pd.testing.assert_frame_equal(one[same], other[same])
         assert (
             one["label"]

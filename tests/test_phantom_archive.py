@@ -11,7 +11,6 @@ import pytest
 from pydicom import dcmread, uid
 
 from mammolib.archive import scan_archive
-from mammolib.cohort import classify
 from mammolib.dicom import read_dicom
 from mammolib.headers import UnreadableImage
 from mammolib.images import breast_mask
@@ -22,6 +21,7 @@ from mammolib.phantom_archive import LIST_COLUMNS, plan_archive, write_archive
 from mammolib.phantom_dicom import to_stored
 from mammolib.phantom_lesion import SIGNS
 from mammolib.phantom_objects import FILM_SYNTAXES, LOSSY, NO_DICOM, SYNTAXES, write_object
+from mammolib.registry import classify
 from mammolib.repeats import exclude_repeats
 from mammolib.rooms import project_root
 from mammolib.terms import REASONS
@@ -89,7 +89,7 @@ def test_what_an_archive_can_do_wrong_is_planted():
             "storage_class",
             "contradictory_inversion",
             "quality_control_image",
-            "no_invasion",
+            *("no_invasion", "partial_view"),
         )
     }
 

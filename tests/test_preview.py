@@ -33,7 +33,7 @@ def test_headers_and_list_give_the_planned_reasons(outputs, capsys):
     planned = truth["reason"].value_counts()
     by_header = planned.drop("").drop(list(BY_PIXELS), errors="ignore").to_dict()
     assert {reason: n for reason, n in told.items() if reason not in BY_PIXELS} == by_header
-    left = int(re.search(r"would leave (\d+) images", said)[1])
+    left = int(re.search(r"would leave at most (\d+) images", said)[1])
     assert left == len(truth) - sum(told.values())
     written = [path.relative_to(outputs) for path in outputs.iterdir() if path.name != "00_synthetic_cohort"]
     assert [str(path) for path in written] == ["01_data_curation"]
@@ -47,7 +47,9 @@ def test_words_that_no_table_has_are_told_with_their_count(outputs, tmp_path, ca
     (tmp_path / "list.csv").write_text(text.replace("硬癌", "謎癌"), encoding="cp932")
     override = f"01_data_curation.pathology={tmp_path / 'list.csv'}"
     assert main(["preview", "archive", "--outputs", str(outputs), "-p", override]) == 0
-    assert re.search(r"not in the label map.*'謎癌' \(\d+\)", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"not in the label map.*'謎癌' \(\d+\)", said)
+    assert re.search(r"scirrhous [1-9]", said), "硬性型 and a3 are known still"
 
 
 def test_what_a_preview_lacks_is_named(tmp_path, capsys):

@@ -74,4 +74,4 @@ def test_coded_views_and_kinds_are_of_the_context_groups_for_mammography():
 def test_every_kind_is_a_reason():
     kinds = {*terms.CODED_KINDS.values(), *terms.KIND_WORDS}
     assert kinds < set(terms.REASONS)
-    assert len(kinds) == 6
+    assert len(kinds) == 7

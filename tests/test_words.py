@@ -76,6 +76,15 @@ def test_words_with_spaces_have_their_meaning(known, word, said):
         ("浸潤性乳管癌>硬癌", UNSTATED),
         ("硬癌+DCIS", "scirrhous"),
         ("IDC+DCIS", UNSTATED),
+        ("硬癌、DCIS", "scirrhous"),
+        ("硬癌 (DCIS, solid)", "scirrhous"),
+        ("DCIS>硬癌", "scirrhous"),
+        ("DCIS (solid) + 硬癌", "scirrhous"),
+        ("非浸潤性乳管癌（充実型）", NONE),
+        ("DCIS, solid type", NONE),
+        ("DCIS>線維腺腫", NONE),
+        ("硬癌+8500/2", "scirrhous"),
+        ("DCIS+謎", ""),
         ("粘液癌+DCIS", OTHER),
         ("DCIS+線維腺腫", NONE),
         ("硬癌>謎", ""),
@@ -127,6 +136,7 @@ def test_any_day_is_read_in_every_way_it_is_written():
         forms = [f"{y}-{m:02d}-{d:02d}", f"{y}/{m}/{d}", f"{y}.{m}.{d}", f"{y}{m:02d}{d:02d}", f"{y}年{m}月{d}日"]
         forms += [f"{letter}{y - before}.{m}.{d}", f"{letter.lower()}{y - before:02d}/{m:02d}/{d:02d}"]
         forms += [f"{name}{era}年{m}月{d}日", f"{name} {era}年 {m:2d}月 {d:2d}日", f"{letter}.{era}.{m}.{d}"]
+        forms += [f"{y}/{m}/{d} 0:00", f"{y}-{m:02d}-{d:02d} 00:00:00", f"{letter}{y - before}.{m}.{d}(土)"]
         wide = [form.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)}) for form in forms]
         assert set(words.days(pd.Series([*forms, *wide]))) == {pd.Timestamp(found)}, forms
 
@@ -162,6 +172,22 @@ def test_the_last_and_first_days_of_eras_and_empty_columns_are_read():
 )
 def test_a_number_is_one_number_in_its_unit(text, found):
     assert words.number(text, 300, "mm") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("15", "15"),
+        ("１５×１２ｍｍ", "15"),
+        ("1.5cm", "15"),
+        ("1.2 x 2.1 x 1 cm", "21"),
+        ("9*8", "9"),
+        ("15mm x 2cm", "20"),
+    ]
+    + [(wrong, None) for wrong in ("301", "31cm", "-5", "15x", "1x2x3x4", "", "nan", "2in", "約15")],
+)
+def test_a_size_is_the_largest_diameter_in_millimetres(text, found):
+    assert words.longest(text, 300) == found
 
 
 @pytest.mark.parametrize(
