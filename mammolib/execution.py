@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -12,7 +13,7 @@ from typing import Any
 
 import nbformat
 
-from mammolib.rooms import project_root
+from mammolib.rooms import project_root, shown_parameters
 
 # TensorFlow's start-up lines bypass Python's stderr; without the capture they stay out of the executed copy.
 KERNEL_ARGUMENTS = [
@@ -138,17 +139,23 @@ def describe_stop(notebook: Path) -> str:
 def tidy(notebook: Path) -> int:
     """Take stderr, folders and clock times out of an executed copy, in place; return the stderr lines taken out."""
     content = nbformat.read(notebook, as_version=4)
-    noise = 0
+    given = content.metadata["papermill"]["parameters"]
+    shown, noise = shown_parameters(given), 0
     for cell in content.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell["id"] = "injected-parameters"  # papermill draws a new one each time
+            for name in given:
+                if shown[name] != given[name]:
+                    cell.source = re.sub(
+                        rf"(?m)^{name} = .*$", lambda _, name=name: f"{name} = {shown[name]!r}", cell.source
+                    )
         if cell.cell_type == "code":
             texts = [output.text for output in cell.outputs if output.get("name") == "stderr"]
             noise += sum(len("".join(text).splitlines()) for text in texts)
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     kept = ("parameters", "duration", "version")
-    content.metadata["papermill"] = {key: content.metadata["papermill"][key] for key in kept}
+    content.metadata["papermill"] = {key: content.metadata["papermill"][key] for key in kept} | {"parameters": shown}
     nbformat.write(content, notebook)
     return noise

@@ -165,6 +165,16 @@ def link_report(rows: pd.DataFrame, breasts: pd.DataFrame, matches: dict[str, tu
     }
 
 
+def images_of_breasts(breasts: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The list's breasts, and how many `images` each has: files of its patient and side, and `left` of them."""
+    owner = breasts.set_index(["patient_id", "laterality"])
+    files, left = (table.groupby(BREAST).size() for table in (rows, rows[rows["reason"] == ""]))
+    counts = {
+        name: found.reindex(owner.index, fill_value=0).to_numpy() for name, found in (("images", files), ("left", left))
+    }
+    return breasts.assign(**counts)
+
+
 def registry_columns(rows: pd.DataFrame) -> pd.DataFrame:
     """The images that stay, in the columns of a registry.csv and `DESCRIPTION`; it reads to the same cohort."""
     return rows.loc[rows["reason"] == "", REGISTRY].reset_index(drop=True)

@@ -22,8 +22,13 @@ WORKUP_DAYS = 90  # a biopsy without invasion that was taken longer before the c
 DESCRIPTION = ("age", "breast_density", "lesion_size_mm", "specimen")
 
 
-def read_pathology(path: Path, encoding: str = "utf-8-sig") -> pd.DataFrame:
+def read_pathology(path: Path, encoding: str = "utf-8-sig", known: dict[str, str] | None = None) -> pd.DataFrame:
     """Read a pathology list, a row a lesion, and check all of it.
+
+    Parameters
+    ----------
+    known
+        Folded word -> meaning, see `words.read_label_map`; None: the words are not looked at.
 
     Returns
     -------
@@ -37,8 +42,8 @@ def read_pathology(path: Path, encoding: str = "utf-8-sig") -> pd.DataFrame:
     ------
     FileNotFoundError, ValueError
         No such file, another encoding, columns missing or twice; and all faulty rows together, by row of the file (the
-        header is row 1) and column: values that are none, rows equal in every column, rows that contradict each other.
-        No value is shown, for it may be a name.
+        header is row 1) and column: values that are none, rows equal in every column, rows that contradict each other;
+        and every unknown word with its count. No other value is shown, for it may be a name.
     """
     table = named_columns(read_csv(path, encoding, dtype=str, keep_default_na=False, skip_blank_lines=False), path)
     table.index += 2
@@ -57,6 +62,9 @@ def read_pathology(path: Path, encoding: str = "utf-8-sig") -> pd.DataFrame:
     again = lesions.assign(**table.drop(columns=list(words.COLUMN_NAMES), errors="ignore")).duplicated()
     if again.any():
         faults.append(f"{row_numbers(lesions.index[again])}: equal to an earlier row; allowed is one row a lesion")
+    unknown = "" if known is None else words.unknown_words(lesions["histology"], known)
+    if unknown:
+        faults.append(f"column histology: unknown words {unknown}; allowed are the words of label_map, yours to extend")
     if faults:
         raise ValueError(f"{path}: " + "\n".join(faults))
     return lesions.reset_index(drop=True)
@@ -139,7 +147,7 @@ def contradictions(lesions: pd.DataFrame) -> list[str]:
     return lines
 
 
-def one_row_a_breast(lesions: pd.DataFrame, label_map: dict[str, str] | None, classes: Sequence[str]) -> pd.DataFrame:
+def one_row_a_breast(lesions: pd.DataFrame, known: dict[str, str]) -> pd.DataFrame:
     """What the list says of each breast, a row a patient and side.
 
     1. The first biopsy's day is the day of the diagnosis. Rows more than `EPISODE_DAYS` after the first row are another
@@ -159,8 +167,8 @@ def one_row_a_breast(lesions: pd.DataFrame, label_map: dict[str, str] | None, cl
     ----------
     lesions
         As `read_pathology` gives them.
-    label_map
-        Folded word -> class, see `words.read_label_map`; None: the words are the classes.
+    known
+        Folded word -> meaning, of every word of the list.
 
     Returns
     -------
@@ -170,18 +178,7 @@ def one_row_a_breast(lesions: pd.DataFrame, label_map: dict[str, str] | None, cl
         `other_rows`, `types` (how many meanings were compared), `core_differs` (biopsy and surgery say different
         things), `dated_by_surgery`, `reason` (two_types, subtype_not_stated where the list has no word,
         no_diagnosis_date or "") and `detail`.
-
-    Raises
-    ------
-    ValueError
-        Lists every word that is not in the label map, with its count.
     """
-    known = {words.folded(name): name for name in classes} if label_map is None else label_map
-    known = known | {"": "subtype_not_stated"}
-    if unknown := words.unknown_words(lesions["histology"], known):
-        raise ValueError(
-            f"column histology: unknown words {unknown}; allowed are the words of label_map, yours to extend"
-        )
     breasts = {}
     for lesion in lesions.assign(meaning=words.meanings(lesions["histology"], known)).to_dict("records"):
         breasts.setdefault((lesion["patient_id"], lesion["laterality"]), []).append(lesion)

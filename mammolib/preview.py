@@ -41,16 +41,16 @@ def preview_lines(profile: str, overrides: list[str], outputs: str | None) -> li
 def counted(values: Mapping[str, Any], cache: Path) -> list[str]:
     """Lines of the dry run; a list with words that the label map lacks gives these words, with their counts."""
     classes = values["classes"]
-    mapping = read_label_map(rooms.resolve(values["label_map"]), classes) if values["label_map"] else None
+    known = read_label_map(rooms.resolve(values["label_map"]) if values["label_map"] else None, classes)
     lesions = read_pathology(rooms.resolve(values["pathology"]), values["encoding"])
-    known = mapping if mapping is not None else {folded(name): name for name in classes}
     unknown = lesions["histology"][meanings(lesions["histology"], known).isna()]
+    counts = unknown_words(unknown, known)
     known = known | dict.fromkeys(unknown.map(folded), "other_histology")  # told, to be mapped before a run
     rules = {name: values[name] for name in ("storage_classes", "keep_burned_in", "spacing_range_mm")}
     headers = scan_archive(rooms.resolve(values["source"]), cache, rules, values["workers"])
-    rows, report = link(headers, one_row_a_breast(lesions, known, classes), values["image_window_days"])
+    rows, report = link(headers, one_row_a_breast(lesions, known), values["image_window_days"])
     rows = classify(rows, classes, known, values["diagnosed_from"], values["diagnosed_to"])
     lines = dry_run_lines(rows, report, classes, values["test_share"])
     if len(unknown):
-        lines.append(f"not in the label map, so out as another histology here: {unknown_words(unknown, mapping or {})}")
+        lines.append(f"not in the label map, so out as another histology here: {counts}")
     return [columns_line(rooms.resolve(values["pathology"]), values["encoding"]), *lines]

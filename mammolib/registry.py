@@ -14,7 +14,7 @@ from mammolib import terms
 from mammolib.parameters import require_choice
 from mammolib.pathology import DESCRIPTION, allowed, checked, row_numbers
 from mammolib.tables import read_csv, require_columns
-from mammolib.words import day, days, folded, meanings, plain_id, unknown_words
+from mammolib.words import day, days, folded, meanings, plain_id, read_label_map, unknown_words
 
 REQUIRED = ("patient_id", "image_path", "label")
 OPTIONAL = ("diagnosis_date", "ImageLaterality", "ViewPosition", "pixel_spacing_mm", "split")
@@ -84,7 +84,7 @@ def classify(
     """
     absent = [name for name in (*DESCRIPTION, "reason", "detail") if name not in registry]
     rows = registry.assign(**dict.fromkeys(absent, ""))
-    known = {folded(name): name for name in classes} if label_map is None else label_map
+    known = read_label_map(None, classes) if label_map is None else label_map
     problems = registry_problems(rows[rows["reason"] == ""], known)
     if registry.empty:
         problems = ["no row; at least one image is needed"]

@@ -19,6 +19,7 @@ from typing import Any
 
 from mammolib import parameters, provenance
 
+OWN_FILES = ("source", "pathology", "registry", "annotations")  # of a hospital, by parameter
 COHORT_KINDS = ("synthetic", "public", "hospital")
 
 
@@ -217,7 +218,7 @@ class Room:
         content = {"notebook": self.name, "status": "complete", "profile": self.profile, "cohort": cohort}
         content |= {
             "seed": self.parameters.get("seed"),
-            "parameters": self.parameters,
+            "parameters": shown_parameters(self.parameters),
             "results": results,
             "provenance": facts,
         }
@@ -258,6 +259,16 @@ def input_key(path: Path, outputs: Path) -> str:
         if path.is_relative_to(base):
             return path.relative_to(base).as_posix()
     return f"(outside) {path.name}"
+
+
+def shown_parameters(values: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as an executed notebook and its JSON may have them: no folder of a file outside the project.
+
+    Such a folder can hold a person's name. Only what nobody reads from the JSON again is shortened.
+    """
+    own = {name: Path(os.path.normpath(resolve(values[name]))) for name in OWN_FILES if values.get(name)}
+    outside = {name: path for name, path in own.items() if not path.is_relative_to(project_root())}
+    return values | {name: f"(outside) {path.name}" for name, path in outside.items()}
 
 
 def open_room(name: str, namespace: dict[str, Any]) -> Room:

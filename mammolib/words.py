@@ -70,14 +70,18 @@ def listed(words: dict[str, str]) -> dict[str, str]:
     return {folded(word): value for value, others in words.items() for word in (value, *others.split(","))}
 
 
-def read_label_map(path: Path, classes: Sequence[str]) -> dict[str, str]:
+def read_label_map(path: Path | None, classes: Sequence[str]) -> dict[str, str]:
     """Folded word -> class, or -> one of `WORD_REASONS`; an empty class means other_histology.
+
+    Without a file the classes are their own words. No word at all names no subtype.
 
     Raises
     ------
     ValueError
         For a class that is neither in `classes` nor in `WORD_REASONS`, and for a word that has two classes.
     """
+    if path is None:
+        return {folded(name): name for name in classes} | {"": "subtype_not_stated"}
     table = read_csv(path, dtype=str, keep_default_na=False)
     require_columns(table, ("word", "class"), path)
     table = pd.DataFrame({"word": table["word"].map(folded), "class": table["class"].str.strip()})
@@ -89,7 +93,7 @@ def read_label_map(path: Path, classes: Sequence[str]) -> dict[str, str]:
         faults = [f"words with two classes: {', '.join(twice)}"] * bool(twice)
         faults += [f"class {', '.join(strange)}; allowed: {', '.join([*classes, *WORD_REASONS])}"] * bool(strange)
         raise ValueError(f"{path}: {'; '.join(faults)}")
-    return dict(zip(table["word"], table["class"], strict=True))
+    return dict(zip(table["word"], table["class"], strict=True)) | {"": "subtype_not_stated"}
 
 
 def meaning(word: str, known: dict[str, str]) -> str:

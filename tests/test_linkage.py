@@ -290,7 +290,7 @@ def linked(request):
         {"patient_id": "3", "laterality": "R", "histology": "髄様癌"},
         {"patient_id": "3", "laterality": "R", "histology": "粘液癌"},
     ]
-    listed = pathology.one_row_a_breast(pd.DataFrame([lesion | row for row in lesions]), known, CLASSES)
+    listed = pathology.one_row_a_breast(pd.DataFrame([lesion | row for row in lesions]), known)
     files = headers(
         *({"ViewPosition": view, "ImageLaterality": side} for side in "LR" for view in ("CC", "MLO")),
         {"PatientID": "2", "pixel_spacing_mm": 5.0},
@@ -312,6 +312,13 @@ def test_the_result_is_a_registry_that_reads_to_the_same_cohort(linked, tmp_path
     assert again["label"].tolist() == ["scirrhous", "scirrhous", "solid", ""]
     assert again["reason"].tolist() == ["", "", "", "other_histology"]
     assert registry[list(pathology.DESCRIPTION)].to_numpy().tolist()[0] == ["50", "", "12", ""]
+
+
+def test_each_breast_of_the_list_has_its_images_counted():
+    listed = breasts({}, {"laterality": "R"}, {"patient_id": "2"})
+    rows, _ = linkage.link(headers({}, {"image_date": before(300)}, {"ImageLaterality": "R"}), listed)
+    found = linkage.images_of_breasts(listed, rows)
+    assert found[["images", "left"]].to_numpy().tolist() == [[2, 1], [1, 1], [0, 0]]
 
 
 def test_the_report_counts_the_list_the_ids_and_the_reasons(linked):

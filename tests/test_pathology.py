@@ -34,7 +34,7 @@ def lesion(histology="硬癌", date="2010-05-01", specimen="", **columns) -> dic
 
 def breast(known, *lesions: dict) -> dict:
     """The row of one breast."""
-    (row,) = pathology.one_row_a_breast(pd.DataFrame(lesions), known, CLASSES).to_dict("records")
+    (row,) = pathology.one_row_a_breast(pd.DataFrame(lesions), known).to_dict("records")
     return row
 
 
@@ -229,7 +229,7 @@ def test_a_mixed_word_counts_by_its_own_rule(known):
 
 def test_the_other_side_and_the_other_patient_are_other_breasts(known):
     lesions = [lesion("硬癌"), lesion("充実型", laterality="R"), lesion("a1", patient_id="01")]
-    rows = pathology.one_row_a_breast(pd.DataFrame(lesions), known, CLASSES)
+    rows = pathology.one_row_a_breast(pd.DataFrame(lesions), known)
     assert rows[["patient_id", "laterality", "label", "reason"]].to_numpy().tolist() == [
         ["1", "L", "硬癌", ""],
         ["1", "R", "充実型", ""],
@@ -283,13 +283,16 @@ def test_the_day_of_the_diagnosis_is_the_first_biopsys_or_unknown(known, lesions
     assert (row["diagnosis_date"], row["reason"]) == (date, "" if date else "no_diagnosis_date")
 
 
-def test_unknown_words_of_the_list_come_with_their_counts(known):
-    lesions = pd.DataFrame([lesion("謎"), lesion("硬癌"), lesion("謎", laterality="R"), lesion("x", patient_id="2")])
+def test_unknown_words_come_with_their_counts_beside_the_other_faults(read, tmp_path, known):
+    read(text := "patient_id,laterality,diagnosis_date,histology\n1,L,,謎\n1,R,,謎\n2,L,,x\n2,R,,硬癌\n")
     with pytest.raises(ValueError, match=r"column histology: unknown words '謎' \(2\), 'x' \(1\); allowed"):
-        pathology.one_row_a_breast(lesions, known, CLASSES)
-    with pytest.raises(ValueError, match=r"unknown words '硬癌' \(1\)"):
-        pathology.one_row_a_breast(lesions[1:2], None, CLASSES)
-    assert breast(None, lesion("Tubule-forming"))["label"] == "Tubule-forming"
+        pathology.read_pathology(tmp_path / "pathology.csv", known=known)
+    with pytest.raises(ValueError, match="column laterality"):
+        read(text.replace("1,L", "1,S"))
+    with pytest.raises(ValueError, match=r"column laterality.*\n.*column histology|column histology") as caught:
+        pathology.read_pathology(tmp_path / "pathology.csv", known=known)
+    assert len(str(caught.value).splitlines()) == 2
+    assert breast(words.read_label_map(None, CLASSES), lesion("Tubule-forming"))["label"] == "Tubule-forming"
 
 
 def test_the_order_of_the_rows_means_nothing(known):
@@ -309,8 +312,7 @@ def test_the_order_of_the_rows_means_nothing(known):
         ]
         tables = [pd.DataFrame([lesions[k] for k in order]) for order in ([0, 1, 2, 3], rng.permutation(4))]
         one, other = (
-            pathology.one_row_a_breast(table, known, CLASSES).sort_values("laterality", ignore_index=True)
-            for table in tables
+            pathology.one_row_a_breast(table, known).sort_values("laterality", ignore_index=True) for table in tables
         )
         same = ["laterality", "diagnosis_date", "surgery_date", "list_rows", "other_rows", "types", "reason"]
         pd.testing.assert_frame_equal(one[same], other[same])

@@ -258,7 +258,7 @@ def test_list_and_files_are_read_to_the_truth(archive, tmp_path):
     folder, _, _ = archive
     truth = pd.read_csv(folder / "truth.csv", dtype=str, keep_default_na=False).sort_values("image_path")
     known = read_label_map(project_root() / "params" / "labels_idc.csv", list(SIGNS))
-    breasts = one_row_a_breast(read_pathology(folder / "pathology.csv", "cp932"), known, list(SIGNS))
+    breasts = one_row_a_breast(read_pathology(folder / "pathology.csv", "cp932"), known)
     rows = link(scan_archive(folder / "archive", tmp_path / "cache", RULES, workers=2), breasts)[0]
     rows = classify(rows, list(SIGNS), known, "2006-01-01", "2017-12-31")
     left = rows.index[rows["reason"] == ""]

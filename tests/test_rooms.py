@@ -220,3 +220,17 @@ def test_a_cohort_has_a_kind_of_the_closed_list_and_a_banner(project):
         room.finish({}, cohort={"kind": "real", "name": "x"})
     room.finish({}, cohort={"kind": "hospital", "name": "set A"})
     assert "not for clinical use" in opened("02_training").banner()
+
+
+def test_a_file_outside_the_project_is_shown_by_its_name_alone(tmp_path):
+    inside = {
+        "registry": "data/registry.csv",
+        "source": None,
+        "outputs": str(tmp_path),
+        "claims": str(tmp_path / "c.csv"),
+    }
+    assert rooms.shown_parameters(inside) == inside
+    given = {"pathology": str(tmp_path / "Ann Lee" / "list.csv"), "source": "~/Ann", "annotations": "../../Ann/a.csv"}
+    assert rooms.shown_parameters(given) == {
+        **{"pathology": "(outside) list.csv", "source": "(outside) Ann", "annotations": "(outside) a.csv"}
+    }

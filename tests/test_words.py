@@ -91,7 +91,7 @@ def test_words_with_spaces_have_their_meaning(known, word, said):
         ("硬癌+謎", ""),
         ("a2/3", ""),
         ("+", ""),
-        ("", ""),
+        ("", UNSTATED),
         ("謎", ""),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_map_names_words_with_two_classes_and_strange_classes(tmp_path):
     ):
         words.read_label_map(path, CLASSES)
     path.write_text("word,class\n硬癌,scirrhous\n硬がん, scirrhous\n管状癌,\n", encoding="utf-8-sig")
-    assert words.read_label_map(path, CLASSES) == {"硬癌": "scirrhous", "管状癌": OTHER}
+    assert words.read_label_map(path, CLASSES) == {"硬癌": "scirrhous", "管状癌": OTHER, "": UNSTATED}
     path.write_text("word,meaning\n")
     with pytest.raises(ValueError, match="no column class"):
         words.read_label_map(path, CLASSES)
