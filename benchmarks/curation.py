@@ -8,9 +8,11 @@ inversion, and skimage's anti-aliased `resize` of the whole picture in float, wh
 nothing it has less to resize and makes our picture: that time stands beside, and there the two are compared.
 
 The intake, by the clock: one process, two, and two again with nothing changed, in turn, the first two without a cache.
-Its memory is the largest that the reading process, and the largest that one of its workers, ever held, for many small
-files and for a tenth of them, each in a process of its own. Other work on the machine spoils the times: `load_before`
-is that of the minute before the start.
+Memory is the largest that the reading process, and the largest that one of its workers, ever held on the way from a
+registry to the saved images and the gate's verdict, as in notebook 01, for many small files and for a tenth of them,
+each in a process of its own. So that digests are settled, every second file counts as JPEG 2000 that was read smaller.
+
+Other work on the machine spoils the times: `load_before` is that of the minute before the start.
 
 The last line is JSON; seconds are medians.
 
@@ -39,13 +41,14 @@ from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, Expli
 from scipy import ndimage
 from skimage.transform import resize
 
+from mammolib import cohort, intake, leakage, repeats
 from mammolib.archive import scan_archive
 from mammolib.images import fit_to_network, placement, read_breast
-from mammolib.intake import prepare_images
 from mammolib.parallel import usable_cores
 from mammolib.provenance import processor_name
 
 SIDE = 224
+REGISTRY = list(dict.fromkeys((*cohort.REQUIRED, *cohort.OPTIONAL, *cohort.DESCRIPTION)))
 RULES = {"storage_classes": ["mammography"], "keep_burned_in": False, "spacing_range_mm": [0.01, 2.0]}
 READ = {"rules": RULES, "voi": "lut", "voi_index": 0}
 FRAME = {"height": SIDE, "width": SIDE, "aspect": "pad", "background": "zero"}
@@ -69,6 +72,14 @@ def draw(rows: int = 3328, columns: int = 2560) -> np.ndarray:
     depth = 1 - ((y - rows / 2) / (0.42 * rows)) ** 2 - (x / (0.55 * columns)) ** 2
     tissue = (1600 + 350 * field) * np.sqrt(np.clip(depth * 4, 0, 1)) * (depth > 0) + 100
     return np.clip(tissue + random.normal(scale=8, size=tissue.shape), 0, 4095).astype(np.uint16)
+
+
+def draw_small(seed: int) -> np.ndarray:
+    """Half an ellipse of blocks, none like those of another seed: (96, 64) uint16 of 12 bits."""
+    y, x = np.ogrid[:96, :64]
+    blocks = np.random.default_rng(seed).normal(2000, 200, (24, 16))
+    inside = ((y - 48) / 42) ** 2 + (x / 50) ** 2 < 1
+    return np.where(inside, np.kron(blocks, np.ones((4, 4))), 100).astype(np.uint16)
 
 
 def mammogram(picture: np.ndarray, syntax: str, elements: dict) -> Dataset:
@@ -143,7 +154,7 @@ def prepared(folder: Path, names: list[str], workers: int) -> float:
     rows = rows.assign(reason="", detail="")
     began = time.perf_counter()
     with redirect_stdout(sys.stderr):
-        rows, _ = prepare_images(rows, folder, folder.parent / "private" / "cache", FRAME, READ, workers)
+        rows, _ = intake.prepare_images(rows, folder, folder.parent / "private" / "cache", FRAME, READ, workers)
     assert rows["reason"].eq("").all(), rows["detail"].unique()
     return time.perf_counter() - began
 
@@ -170,10 +181,9 @@ def processes(folder: Path, kinds: list[Dataset], count: int, repeats: int) -> d
 
 
 def peaks(folder: Path, counts: list[int]) -> dict:
-    """Largest memory in MB of the reading process and of a worker, for a few and for many small files."""
-    content = mammogram(draw(96, 64), ExplicitVRLittleEndian, {})
+    """Largest memory in MB of the reading process and of a worker, and the gate's seconds, for few and many files."""
     for k in range(counts[-1]):
-        content.SOPInstanceUID = content.PatientID = f"1.2.{k}"
+        content = mammogram(draw_small(k), ExplicitVRLittleEndian, {"SOPInstanceUID": f"1.2.{k}"})
         pydicom.dcmwrite(folder / f"{k}.dcm", content, enforce_file_format=True)
     found = {}
     for count in counts:
@@ -181,18 +191,40 @@ def peaks(folder: Path, counts: list[int]) -> dict:
         command = [sys.executable, __file__, "--peak", str(count), str(folder)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found[count] = json.loads(done.stdout.splitlines()[-1])
-    few, many = (sum(found[count].values()) for count in counts)
+    few, many = (found[count]["reading_mb"] + found[count]["worker_mb"] for count in counts)
     return {"peaks": found, "more_percent": round(100 * (many / few - 1), 1)}
 
 
 def peak(folder: Path, count: int) -> dict:
-    """Largest memory in MB of this process and of a worker, after `count` files."""
-    prepared(folder, [f"{k}.dcm" for k in range(count)], 2)
+    """Largest memory in MB of this process and of a worker, and the gate's seconds, after `count` files."""
+    with redirect_stdout(sys.stderr):
+        seconds = curated(folder, count)
     # ru_maxrss of this process would be that of what started it, where that had more
     status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
     kilobytes = {"reading_mb": int(status["VmHWM"].split()[0])}
     kilobytes["worker_mb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {name: round(size / 1024, 1) for name, size in kilobytes.items()}
+    return {name: round(size / 1024, 1) for name, size in kilobytes.items()} | {"gate_s": round(seconds, 1)}
+
+
+def curated(folder: Path, count: int) -> float:
+    """Seconds of the leakage gate, the last of what notebook 01 does with files: registry, intake, digests, split."""
+    private, places, classes = folder.parent / "private", np.arange(count), ["a", "b", "c"]
+    registry = pd.DataFrame({"patient_id": [f"p{k}" for k in places], "label": np.take(classes, places % 3)})
+    registry["image_path"] = [f"{k}.dcm" for k in places]
+    rows = cohort.classify(registry.reindex(columns=REGISTRY, fill_value=""), classes)
+    rows = cohort.name_rows(rows, private / "key.csv", 0)
+    rows, images = intake.prepare_images(rows, folder, private / "cache", FRAME, READ, 2)
+    rows["reduced"] = rows["reduced"].mask(places % 2 == 1, 2)
+    rows = intake.settle_digests(rows, images, folder, private / "cache", FRAME, READ, 2)
+    rows, _ = cohort.judge_quality_control(repeats.exclude_repeats(cohort.exclude_without_side(rows)))
+    table = cohort.cohort_table(rows, None, 0.12, 0)
+    assert len(table) == count, rows["detail"].unique()
+    intake.save_images(private / "images.npy", images, table["slot"].to_numpy())
+    began = time.perf_counter()
+    leaks, compared = leakage.find_leaks(table, images, 0.75, private / "cache", 2)
+    leakage.require_no_leaks(leaks)
+    print(compared)
+    return time.perf_counter() - began
 
 
 def headers(folder: Path) -> dict:

@@ -13,6 +13,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from mammolib.cache import facts_table, read_files, version
+from mammolib.dicom import may_pass
 from mammolib.headers import SCAN_TAGS, header_facts, judge
 
 CODE = ("archive", "elements", "headers", "terms")  # modules whose code the facts follow from
@@ -76,7 +77,7 @@ def files_below(top: str) -> Iterator[str]:
 
 
 def scan_file(path: str) -> dict:
-    """Facts of one file's header, or reason and detail; OSError where it can't be opened now."""
+    """Facts of one file's header, or reason and detail; OSError where it can't be read now."""
     with (
         open(path, "rb") as opened,
         pydicom.config.disable_value_validation(),
@@ -90,4 +91,6 @@ def scan_file(path: str) -> dict:
                 return {"reason": "unreadable", "detail": "DICOM without a preamble (PS3.10 7.1)"}
             return {"reason": "not_image", "detail": "no DICOM file"}
         except Exception as error:
+            if may_pass(error):
+                raise
             return {"reason": "unreadable", "detail": f"header can't be read ({type(error).__name__})"}

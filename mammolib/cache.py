@@ -7,8 +7,10 @@ removed at any time.
 import fcntl
 import hashlib
 import json
+import mmap
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +89,8 @@ def read_files(
     """Yield the facts of each file in order, or `reason` and `detail`; what has a line in `file` is not read again.
 
     A line is written as soon as its file is done, so a run that is killed, or finds the disk full, loses only the files
-    in hand. What a file was `Stopped` for may have been the machine's fault: it is not kept.
+    in hand. What a file was `Stopped` for may have been the machine's fault (a disk or a server that fails, too, for
+    `function` raises its OSError): it is not kept.
 
     Parameters
     ----------
@@ -134,7 +137,8 @@ def located(folder: Path, jobs: dict[str, tuple], allow_outside: bool) -> tuple[
     for name, more in jobs.items():
         try:
             path, stamp = locate(top, name, allow_outside)
-            key = hashlib.sha256(json.dumps([name, stamp, more]).encode()).hexdigest()[:32]
+            # hashed, for a path may hold a patient's name
+            key = hashlib.sha256(json.dumps([path, stamp, more]).encode()).hexdigest()[:32]
             calls[name] = key, (path, *more)
         except UnreadableImage as error:
             faults[name] = {"reason": error.reason, "detail": error.detail}
@@ -186,6 +190,29 @@ def mapped(file: Path, shape: tuple[int, int]) -> np.ndarray:
     """A file of images as (slots, height, width) uint16, read as it is used."""
     slots = file.stat().st_size // (2 * shape[0] * shape[1])
     return np.memmap(file, np.uint16, "r", shape=(slots, *shape)) if slots else np.empty((0, *shape), np.uint16)
+
+
+def places(images: np.ndarray, slots: Iterable[int]) -> list[tuple]:
+    """Arguments of `image_at` for each slot, fit for another process: where an image of `mapped` stands, or itself."""
+    if isinstance(images.base, mmap.mmap):
+        return [(images.filename, images.shape[1:], int(slot)) for slot in slots]
+    return [(images[slot],) for slot in slots]
+
+
+def image_at(source: Path | np.ndarray, shape: tuple[int, int] | None = None, slot: int = 0) -> np.ndarray:
+    """One image, read anew from a file: what is read through a map stays in the process' memory."""
+    if shape is None:
+        return source
+    pixels = shape[0] * shape[1]
+    return np.fromfile(source, np.uint16, pixels, offset=2 * pixels * slot).reshape(shape)
+
+
+@contextmanager
+def scratch_file(folder: Path) -> Iterator[BinaryIO]:
+    """Yield a new file in a private folder, for its owner alone, removed at the end; for what is too much to hold."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="scratch_") as opened:
+        yield opened
 
 
 def facts_table(index: pd.Index, facts: Iterable[dict], more: Iterable[str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from mammolib.images import CROP
 from mammolib.parameters import CHOICES, require_choice
 from mammolib.pathology import DESCRIPTION
-from mammolib.private_files import KEY_COLUMNS, keyed, read_key, write_private
+from mammolib.private_files import keyed, read_key, write_key
 from mammolib.registry import PARTS, exclude
 from mammolib.terms import REASONS
 from mammolib.words import days
@@ -122,11 +122,7 @@ def name_rows(rows: pd.DataFrame, key: Path, seed: int) -> pd.DataFrame:
     known = read_key(key) if key.is_file() else {"patient": {}, "image": {}}
     patients = pseudonyms(rows["patient_id"], "P", known["patient"], seed)
     images = pseudonyms(rows["image_path"], "I", known["image"], seed + 1)
-    table = pd.DataFrame(
-        [("patient", *pair) for pair in patients.items()] + [("image", *pair) for pair in images.items()],
-        columns=KEY_COLUMNS,
-    )
-    write_private(key, table.to_csv(index=False))
+    write_key(key, {"patient": patients, "image": images})
     return rows.assign(image_id=rows["image_path"].map(images), patient=rows["patient_id"].map(patients))
 
 

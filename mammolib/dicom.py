@@ -4,6 +4,7 @@ The order is PS3.3 C.7.6.3 and C.11. Every step but decoding is a function of th
 over the table of all stored values (4,096 of them at 12 bits), and the pixels then index that table.
 """
 
+import errno
 import hashlib
 import struct
 import warnings
@@ -31,18 +32,32 @@ DEFERRED = 2**26  # bytes; a longer element, such as the pixels of many frames, 
 PIXELS_A_BYTE = {uid.RLELossless: 64, uid.JPEGLossless: 8, uid.JPEGLosslessSV1: 8}
 FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG and JPEG-LS
 CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ, how JPEG 2000 begins; some files have a JP2 header before it
+JP2 = b"\0\0\0\x0cjP  "
 REDUCIBLE = (uid.JPEG2000, uid.JPEG2000Lossless)
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether the system failed, as a disk or a server that is away for a while does, and not the file.
+
+    Libraries give the OSErrors that they raise for bad data no number; EINVAL comes of a place before the file's begin.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
 @contextmanager
 def unreadable(what: str) -> Iterator[None]:
-    """Turn whatever is raised into UnreadableImage: `what`, and the kind of error, for its text may hold a header's."""
+    """Turn what is raised into UnreadableImage: `what`, and the kind of error, for its text may hold a header's.
+
+    But for UnreadableImage, and an error that may pass: another run may read the file.
+    """
     try:
         yield
     except UnreadableImage:
         raise
     except Exception as error:
+        if may_pass(error):
+            raise
         raise UnreadableImage("unreadable", f"{what} ({type(error).__name__})") from error
 
 
@@ -75,6 +90,8 @@ def read_dicom(
     ------
     UnreadableImage
         With the reason that `judge` gives, unreadable, or contradictory_inversion (see `air_is_dark`).
+    OSError
+        Where the file can't be read now, see `may_pass`.
     """
     require_choice("voi", voi, VOI)
     # An impossible birth date is no reason to lose an image. pydicom's warnings hold paths and header texts: they are
@@ -162,7 +179,7 @@ def encoded_frame(dataset: pydicom.Dataset, rows: int, columns: int) -> tuple[by
 
 def codestream_size(frame: bytes) -> tuple[tuple[int, int], int]:
     """(Rows, columns) and bits of a value in JPEG, JPEG-LS or JPEG 2000 (ISO/IEC 10918-1, 14495-1, 15444-1)."""
-    start = frame.find(CODESTREAM, 0, 2**16)
+    start = codestream_start(frame)
     if start >= 0:
         right, bottom, left, top, precision = struct.unpack_from(">4I18xB", frame, start + 8)
         return (bottom - top, right - left), (precision & 0x7F) + 1
@@ -173,14 +190,20 @@ def codestream_size(frame: bytes) -> tuple[tuple[int, int], int]:
     return (rows, columns), precision
 
 
+def codestream_start(frame: bytes) -> int:
+    """Where JPEG 2000 begins in a frame, -1 where it is none: JPEG and JPEG-LS may hold the same bytes anywhere."""
+    return frame.find(CODESTREAM, 0, 2**16) if frame.startswith((CODESTREAM, JP2)) else -1
+
+
 def halvings(frame: bytes, rows: int, columns: int, bits: int, cover: tuple[int, int]) -> int:
     """How often JPEG 2000 can be halved before it reaches neither height nor width of `cover`.
 
     No more often than the codestream has levels of decomposition; not where it is signed, for Pillow shifts those
-    values, or has more than Bits Stored; and only to sizes that Pillow decodes, which rounds where others round up.
+    values, has more than Bits Stored, or is JPEG under a wrong name; and only to sizes that Pillow decodes, which
+    rounds where others round up.
     """
-    place = frame.find(CODESTREAM) + 2
-    if frame[place + 40] >= bits:  # Ssiz: bits - 1, and 128 if signed
+    place = codestream_start(frame) + 2
+    if place < 2 or frame[place + 40] >= bits:  # Ssiz: bits - 1, and 128 if signed
         return 0
     while frame[place : place + 2] != b"\xff\x52":  # COD
         place += 2 + struct.unpack_from(">H", frame, place + 2)[0]

@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from skimage.filters import threshold_otsu
 
-from mammolib.dicom import pixel_digest, read_dicom
+from mammolib.dicom import may_pass, pixel_digest, read_dicom
 from mammolib.headers import UnreadableImage
 from mammolib.parameters import CHOICES, require_choice
 
@@ -89,6 +89,8 @@ def read_raster(path: Path) -> tuple[np.ndarray, dict]:
         with Image.open(path) as picture:
             mode, values = picture.mode, np.asarray(picture)
     except Exception as error:  # Pillow's plug-ins raise whatever they like
+        if may_pass(error):
+            raise
         raise UnreadableImage("unreadable", f"not a readable picture ({type(error).__name__})") from error
     if mode == "RGB" and (values == values[..., :1]).all():
         mode, values = "L", values[..., 0]

@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammolib.cache import facts_table, image_store, mapped, read_files, version
+from mammolib.cache import facts_table, image_at, image_store, mapped, places, read_files, version
+from mammolib.dicom import may_pass
 from mammolib.headers import UnreadableImage
 from mammolib.images import CROP, fit_to_network, read_breast, read_image
-from mammolib.leakage import signatures
+from mammolib.leakage import read_signatures, signatures
 
 # modules whose code the facts follow from
 CODE = ("dicom", "elements", "headers", "images", "intake", "presentation", "terms")
 ALIKE = 0.8  # correlation of fine structure from which two images may be of one exposure; the same one has 0.95
-BLOCK = 500  # images that are held at once
+BLOCK = 250  # images whose fine structure is held at once
 PIXEL_FACTS = (*CROP, "flipped", "breast_pixels", "background", "digest", "reduced", "slot")
 
 
@@ -54,7 +55,7 @@ def prepare_image(
     Raises
     ------
     OSError
-        Where the file can't be opened now.
+        Where the file can't be read now.
     """
     with open(path, "rb"):
         pass
@@ -72,6 +73,8 @@ def prepare_image(
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of a decoder in Rust is no Exception; a message may hold what a file says
+        if may_pass(error):
+            raise
         return {"reason": "unreadable", "detail": f"fails while it is read ({type(error).__name__})"}, None
     return {"reason": "", "detail": ""} | facts | place, image
 
@@ -157,11 +160,16 @@ def settle_digests(
     DataFrame
         The rows; what can't be decoded in full is excluded.
     """
-    kept, doubtful = rows[rows["reason"] == ""], []
-    for _, group in kept.groupby(["rows", "columns"]):  # a digest tells the shape, too
-        smaller = np.flatnonzero(group["reduced"] > 1)
-        if len(smaller):
-            doubtful += group.index[smaller[twins(images, group["slot"].to_numpy(int), smaller) > 0]].tolist()
+    kept = rows[rows["reason"] == ""]
+    shapes = kept.groupby(["rows", "columns"])["reduced"]  # a digest tells the shape, too
+    kept = kept[(shapes.transform("max") > 1) & (shapes.transform("size") > 1)].sort_values(["rows", "columns"])
+    if kept.empty:
+        return rows
+    shapes, doubtful = kept.groupby(["rows", "columns"]), []
+    with signatures(images, kept["slot"], cache, workers) as file:
+        for group in shapes.indices.values():  # sorted, so that they follow each other
+            smaller = group[kept["reduced"].to_numpy()[group] > 1]
+            doubtful += kept.index[smaller[twins(file, group, smaller) > 0]].tolist()
     if not doubtful:
         return rows
     doubted, file = kept.loc[doubtful], cache / f"digests_{version(CODE, read)}.jsonl"
@@ -173,12 +181,20 @@ def settle_digests(
     return settled
 
 
-def twins(images: np.ndarray, slots: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """How many other images of `slots` may show the same exposure as each of the `chosen` among them."""
-    parts = np.split(slots, range(BLOCK, len(slots), BLOCK))
-    marks = np.concatenate([signatures(images[part]) for part in parts])
-    parts = np.split(chosen, range(BLOCK, len(chosen), BLOCK))
-    return np.concatenate([(marks[part] @ marks.T > ALIKE).sum(axis=1) - 1 for part in parts])  # but for itself
+def twins(file: Path, group: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """How many others of a group may show the same exposure as each of the `chosen` of it: numbers of `signatures`.
+
+    The numbers of the group follow each other.
+    """
+    counts = np.full(len(chosen), -1)  # for each is like itself
+    for start in range(0, len(chosen), BLOCK):
+        part = chosen[start : start + BLOCK]
+        own = np.concatenate([read_signatures(file, number) for number in part]).reshape(len(part), -1)
+        for first in range(group[0], group[-1] + 1, BLOCK):
+            others = read_signatures(file, first, min(BLOCK, group[-1] + 1 - first))
+            alike = own @ others.reshape(len(others), -1).T > ALIKE
+            counts[start : start + BLOCK] += alike.sum(axis=1)
+    return counts
 
 
 def without_image(result: tuple[dict, np.ndarray | None]) -> dict:
@@ -187,9 +203,9 @@ def without_image(result: tuple[dict, np.ndarray | None]) -> dict:
 
 
 def save_images(file: Path, images: np.ndarray, slots: np.ndarray) -> None:
-    """Write the images at some slots as one .npy, in their order; a block at a time, so that memory stays constant."""
+    """Write the images at some slots as one .npy, in their order; one at a time, so that memory stays constant."""
     header = {"descr": "<u2", "fortran_order": False, "shape": (len(slots), *images.shape[1:])}
     with file.open("wb") as opened:
         np.lib.format.write_array_header_1_0(opened, header)
-        for start in range(0, len(slots), BLOCK):
-            opened.write(images[slots[start : start + BLOCK]].astype("<u2").tobytes())
+        for place in places(images, slots):
+            opened.write(image_at(*place).astype("<u2").tobytes())

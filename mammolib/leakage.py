@@ -5,11 +5,17 @@ inside the breast is compared, evened out in brightness and contrast, and turned
 That takes about a millisecond a pair. Which pairs are worth it a spectrum tells, in which a shift is not seen.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy import fft, ndimage
 
+from mammolib.cache import image_at, places, scratch_file
 from mammolib.images import area_resize
+from mammolib.parallel import in_parallel
 from mammolib.registry import PARTS
 
 SIDE = 64  # pixels at which fine structure is looked at
@@ -18,7 +24,7 @@ SHIFTS = np.arange(-8, 9)  # pixels, an eighth of the frame
 PADDED = (SIDE + 8, SIDE + 8)  # so that what a shift moves out does not come in on the other side
 NEAREST = 20  # images with the spectra most like one's own, at most, to be compared with it
 LEAST_ALIKE = 0.5  # correlation of two spectra; those of one exposure had 0.57 or more
-BLOCK = 500  # images whose likeness to all others is held at once
+BLOCK = 50  # images whose likeness to all others is held at once
 
 
 def fine_structure(image: np.ndarray) -> np.ndarray:
@@ -42,9 +48,28 @@ def fine_structure(image: np.ndarray) -> np.ndarray:
     return fine / max(np.linalg.norm(fine), 1e-6)
 
 
-def signatures(images: np.ndarray) -> np.ndarray:
-    """Fine structure of each image as one row, (n, 4096) float32; a product of two rows is their correlation."""
-    return np.stack([fine_structure(image).ravel() for image in images])
+def signature_at(*place) -> np.ndarray:
+    """Fine structure of the image at a place, see `cache.places`, as it is kept: (64, 64) float16."""
+    return fine_structure(image_at(*place)).astype(np.float16)
+
+
+@contextmanager
+def signatures(images: np.ndarray, slots: Iterable[int], folder: Path, workers: int = 0) -> Iterator[Path]:
+    """Yield a private file of the fine structure of each image in order, and print the progress; see `read_signatures`.
+
+    They are 8 KB an image, so they are not held.
+    """
+    with scratch_file(folder) as opened:
+        for fine in in_parallel(signature_at, places(images, slots), "images looked at for copies", workers):
+            opened.write(fine.tobytes())
+        opened.flush()
+        yield Path(opened.name)
+
+
+def read_signatures(file: Path, start: int, count: int = 1) -> np.ndarray:
+    """Some of the `signatures`, (count, 64, 64) float32, fewer at the end; a product of two is their correlation."""
+    found = np.fromfile(file, np.float16, count * SIDE**2, offset=2 * start * SIDE**2)
+    return found.reshape(-1, SIDE, SIDE).astype(np.float32)
 
 
 def spectrum(fine: np.ndarray) -> np.ndarray:
@@ -57,27 +82,35 @@ def spectrum(fine: np.ndarray) -> np.ndarray:
     return (low - low.mean()) / max(np.linalg.norm(low - low.mean()), 1e-6)
 
 
-def candidates(fine: np.ndarray, patients: np.ndarray, parts: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, under two patients or in two parts: each image and those with the spectra most like its own.
+def candidates(file: Path, patients: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Pairs under two patients or in two parts: each image and those with the spectra most like its own.
 
     Parameters
     ----------
-    fine
-        (n, 64, 64), as `fine_structure` gives them.
+    file
+        As `signatures` gives it.
     patients, parts
         (n,) of each image.
+
+    Returns
+    -------
+    (pairs, 2) int32
+        i < j, in order.
     """
-    spectra = np.stack([spectrum(each) for each in fine])
-    either_way = [one.reshape(len(fine), -1) for one in (spectra, spectra[:, ::-1])]
-    pairs = set()
-    for start in range(0, len(fine), BLOCK):
+    spectra = np.empty((len(patients), SIDE // 2 + 1, SIDE // 4 + 1), np.float32)
+    for number in range(len(spectra)):
+        spectra[number] = spectrum(read_signatures(file, number)[0])
+    flat, pairs = spectra.reshape(len(spectra), -1), [np.empty((0, 2), np.int32)]
+    for start in range(0, len(flat), BLOCK):
         rows = slice(start, start + BLOCK)
-        likeness = np.maximum(*(either_way[0][rows] @ one.T for one in either_way))
+        mirrored = spectra[rows, ::-1].reshape(-1, flat.shape[1])
+        likeness = np.maximum(flat[rows] @ flat.T, mirrored @ flat.T)
         likeness[(patients[rows, None] == patients) & (parts[rows, None] == parts)] = -1
         nearest = np.argsort(-likeness, axis=1)[:, :NEAREST]
-        for k, place in np.argwhere(np.take_along_axis(likeness, nearest, axis=1) > LEAST_ALIKE):
-            pairs.add(tuple(sorted((start + int(k), int(nearest[k, place])))))
-    return sorted(pairs)
+        found = np.argwhere(np.take_along_axis(likeness, nearest, axis=1) > LEAST_ALIKE)
+        each = np.stack([start + found[:, 0], nearest[tuple(found.T)]], axis=1)
+        pairs.append(np.sort(each, axis=1).astype(np.int32))
+    return np.unique(np.concatenate(pairs), axis=0)
 
 
 def at_every_scale(fine: np.ndarray) -> np.ndarray:
@@ -97,26 +130,51 @@ def best_correlation(scaled: np.ndarray, other: np.ndarray) -> float:
     return float(correlations[:, SHIFTS[:, None], SHIFTS].max())
 
 
-def near_duplicates(images: np.ndarray, patients: np.ndarray, parts: np.ndarray, correlation: float) -> list[tuple]:
-    """Pairs (i, j), i < j, under two patients or in two parts, whose fine structure correlates above `correlation`.
+def best_correlations(file: Path, number: int, others: np.ndarray) -> list[float]:
+    """Best correlation of one of the `signatures` with some others."""
+    scaled = at_every_scale(read_signatures(file, number)[0])
+    return [best_correlation(scaled, read_signatures(file, other)[0]) for other in others]
+
+
+def compare(
+    images: np.ndarray, slots: Iterable[int], patients: np.ndarray, parts: np.ndarray, folder: Path, workers: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlate the images that may be one exposure under two patients or in two parts, and print the progress.
 
     Of 300 phantoms and 322 scanned films at 112 pixels, each against 14 copies (other windows, 8 bits with noise,
     mirrored, enlarged, one or all sides cut by up to 5 %), 0.75 found all 4,200 and 97 % of 4,508, and no other pair:
     images of two patients reached 0.33 and 0.67. Correlating all pairs would have found one copy more. At 32 pixels
     78 % were found. The usual hash, signs of the 63 lowest cosine terms, does not do for the sifting: of the copies cut
     by 5 % it had a tenth and a fifth not among the 20 nearest.
+
+    Parameters
+    ----------
+    images
+        (slots, height, width) uint16.
+    slots, patients, parts
+        (n,) of each image to compare.
+    folder
+        Private, for what is too much to hold; nothing stays there.
+    workers
+        Processes; 0 takes every core.
+
+    Returns
+    -------
+    pairs : (pairs, 2) int32
+        Places i < j in `slots`, see `candidates`.
+    correlations : (pairs,) float
     """
-    fine = np.stack([fine_structure(image).astype(np.float16) for image in images])
-    found, scaled_of = [], None
-    for i, j in candidates(fine, patients, parts):
-        if i != scaled_of:
-            scaled_of, scaled = i, at_every_scale(fine[i].astype(np.float32))
-        if best_correlation(scaled, fine[j].astype(np.float32)) > correlation:
-            found.append((i, j))
-    return found
+    with signatures(images, slots, folder, workers) as file:
+        pairs = candidates(file, patients, parts)
+        numbers, first = np.unique(pairs[:, 0], return_index=True)
+        rows = [(file, *row) for row in zip(numbers, np.split(pairs[:, 1], first)[1:], strict=True)]
+        correlations = list(in_parallel(best_correlations, rows, "images compared with those most like them", workers))
+    return pairs, np.concatenate([[], *correlations])
 
 
-def find_leaks(cohort: pd.DataFrame, images: np.ndarray, correlation: float) -> dict[str, list[str]]:
+def find_leaks(
+    cohort: pd.DataFrame, images: np.ndarray, correlation: float, folder: Path, workers: int = 0
+) -> tuple[dict[str, list[str]], dict[str, float | None]]:
     """What development and test part share, by pseudonym; near duplicates also between patients of one part.
 
     Parameters
@@ -127,22 +185,29 @@ def find_leaks(cohort: pd.DataFrame, images: np.ndarray, correlation: float) -> 
         (slots, height, width) uint16; a row's image is at its slot.
     correlation
         Of the fine structure, above which two images are one exposure.
+    folder, workers
+        See `compare`.
 
     Returns
     -------
-    dict
+    leaks : dict
         `shared_patients`; and as pairs of images, one a study and one a digest, `shared_studies` and `shared_pixels`;
         `near_duplicates`, all pairs.
+    compared : dict
+        `pairs`, how many were correlated, and `highest`, the highest correlation of those that are no near duplicates;
+        None where there are none.
     """
     ids = cohort["image_id"].to_numpy()
-    own = (images[slot] for slot in cohort["slot"])
-    pairs = near_duplicates(own, cohort["patient"].to_numpy(), cohort["split"].to_numpy(), correlation)
-    return {
+    patients, parts = (pd.factorize(cohort[name])[0] for name in ("patient", "split"))
+    pairs, correlations = compare(images, cohort["slot"], patients, parts, folder, workers)
+    alike = correlations > correlation
+    leaks = {
         "shared_patients": in_both_parts(cohort, "patient").index.tolist(),
         "shared_studies": in_both_parts(cohort, "study").tolist(),
         "shared_pixels": in_both_parts(cohort, "sha256").tolist(),
-        "near_duplicates": [f"{ids[i]} and {ids[j]}" for i, j in pairs],
+        "near_duplicates": [f"{ids[i]} and {ids[j]}" for i, j in pairs[alike]],
     }
+    return leaks, {"pairs": len(pairs), "highest": max(correlations[~alike].tolist(), default=None)}
 
 
 def in_both_parts(cohort: pd.DataFrame, column: str) -> pd.Series:

@@ -1,5 +1,6 @@
 """A folder of anything, scanned: every file has a row, headers are judged, and nothing is read twice."""
 
+import errno
 import os
 import warnings
 
@@ -104,6 +105,21 @@ def test_a_second_scan_reads_what_is_new_and_other_rules_read_nothing(folder, ca
     assert "12 of 12 files are known" in capsys.readouterr().out
     reasons = rows.set_index("image_path")["reason"]
     assert reasons[["new", "b/10/IM1.dcm", "a.dcm"]].tolist() == ["storage_class"] * 3
+
+
+@pytest.mark.parametrize(("number", "known"), [(errno.EIO, 0), (errno.ESTALE, 0), (errno.EINVAL, 11), (None, 11)])
+def test_headers_that_a_disk_or_a_server_did_not_give_are_read_again(folder, monkeypatch, capsys, number, known):
+    def failing(*arguments, **named):
+        raise OSError(number, "Planted") if number else OSError("Planted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pydicom, "dcmread", failing)
+        rows = scan(folder)
+    assert set(rows["reason"]) == {"unreadable", "outside_folder"}
+    assert not rows["detail"].str.contains("Planted").any()
+    capsys.readouterr()
+    assert (scan(folder)["reason"] == "").sum() == (0 if known else 1)
+    assert ("11 of 11 files are known" in capsys.readouterr().out) == (known == 11)
 
 
 def test_a_folder_that_can_t_be_listed_has_a_row(folder, monkeypatch):

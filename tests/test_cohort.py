@@ -168,6 +168,59 @@ def test_a_damaged_key_is_refused_without_its_content(tmp_path, lines):
     assert "P0001" not in str(caught.value)
 
 
+ODD = [
+    "a,b",
+    'a"b"',
+    "a\rb",
+    "a\nb",
+    "a\r\nb",
+    "\n",
+    "a\u2028b",
+    "a\x85b",
+    "a\x1cb",
+    "a\x0cb",
+    " a ",
+    "'a'",
+    "硬",
+    "",
+    "x",
+]
+
+
+def test_names_with_ends_of_lines_and_commas_keep_their_pseudonyms(tmp_path):
+    rows = registry(len(ODD), patient_id=ODD, image_path=ODD[::-1])
+    first = cohort.name_rows(rows, tmp_path / "key.csv", seed=1)
+    content = (tmp_path / "key.csv").read_bytes()
+    again = cohort.name_rows(rows, tmp_path / "key.csv", seed=2)
+    pd.testing.assert_frame_equal(again, first)
+    assert (tmp_path / "key.csv").read_bytes() == content
+    assert first["image_id"].nunique() == first["patient"].nunique() == len(ODD)
+
+
+def test_an_older_key_is_continued(tmp_path):
+    table = pd.DataFrame([("patient", name, f"P{k:04d}") for k, name in enumerate(ODD, start=1) if "\r" not in name])
+    table.to_csv(tmp_path / "key.csv", index=False, header=["kind", "original", "pseudonym"])  # as it was written
+    rows = cohort.name_rows(registry(len(table), patient_id=table[1]), tmp_path / "key.csv", seed=1)
+    assert rows["patient"].tolist() == table[2].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ('"patient","a\nb","P0001"\n"patient","c","P1"\n', 4),
+        ('"patient","a\nb","P0001"\n"patient","a\nb","P0002"\n', 4),
+        ('patient,a,P0001\npatient,"b,P0002\npatient,c,P0003\n', 3),
+        ('patient,a,P0001\npatient,"b"b,P0002\n', 3),
+        ("patient,a,P0001\n\n", 3),
+        ("patient,a,P0001\npatient,a\rb,P0002\n", 3),
+    ],
+)
+def test_the_line_at_which_a_key_is_damaged_is_named(tmp_path, text, number):
+    (tmp_path / "key.csv").write_bytes(b"kind,original,pseudonym\n" + text.encode())
+    with pytest.raises(ValueError, match=rf"key\.csv: line {number} (is damaged|has an original).*; put back a copy$"):
+        cohort.name_rows(registry(2), tmp_path / "key.csv", 1)
+
+
 def test_hashes_are_keyed(tmp_path):
     digests, key = pd.Series(["a", "b", "a"]), tmp_path / "private" / "hash_key.txt"
     hospital = cohort.keyed(digests, key, 1)

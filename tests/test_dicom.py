@@ -317,6 +317,34 @@ def test_a_codestream_beyond_the_limits_is_refused_before_it_is_decoded(tmp_path
     assert caught_at(tmp_path / "a").reason == "unreadable"
 
 
+@pytest.mark.parametrize("syntax", [uid.JPEGLosslessSV1, uid.JPEGLSLossless])
+def test_the_first_bytes_of_jpeg_2000_may_stand_in_a_comment_of_jpeg(tmp_path, syntax):
+    values = written(tmp_path / "a")
+    compressed(tmp_path / "a", syntax)
+    dataset = pydicom.dcmread(tmp_path / "a")
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    comment = b"\xff\xfe\0\x32" + b"\xff\x4f\xff\x51".ljust(48, b"\1")
+    dataset.PixelData = encapsulate([frame[:2] + comment + frame[2:]])
+    dataset.save_as(tmp_path / "a")
+    np.testing.assert_array_equal(patterns(tmp_path / "a"), values)
+
+
+def test_jpeg_2000_in_its_file_format_is_read_at_any_resolution(tmp_path):
+    values = smooth()
+    written(tmp_path / "a", values)
+    compressed(tmp_path / "a", uid.JPEG2000Lossless)
+    dataset = pydicom.dcmread(tmp_path / "a")
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    header = struct.pack(">IIBBBB", *values.shape, 0, 1, 11, 7) + b"\0\0"
+    boxes = [(b"jP  ", b"\r\n\x87\n"), (b"ftyp", b"jp2 \0\0\0\0jp2 ")]
+    colour = struct.pack(">I4sBBBI", 15, b"colr", 1, 0, 0, 17)
+    boxes += [(b"jp2h", struct.pack(">I4s", 8 + len(header), b"ihdr") + header + colour), (b"jp2c", frame)]
+    dataset.PixelData = encapsulate([b"".join(struct.pack(">I4s", 8 + len(box), name) + box for name, box in boxes)])
+    dataset.save_as(tmp_path / "a")
+    np.testing.assert_array_equal(patterns(tmp_path / "a"), values)
+    assert read_dicom(tmp_path / "a", RULES, cover=(32, 32))[1]["reduced"] == 2
+
+
 def test_a_codestream_that_claims_more_than_it_can_hold_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     written(tmp_path / "a")
     compressed(tmp_path / "a", uid.JPEGLosslessSV1)

@@ -1,5 +1,6 @@
 """Files through the intake: facts and images by row, the cache that a stopped run goes on from, digests that settle."""
 
+import errno
 import os
 import resource
 import signal
@@ -7,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from mammolib import intake
+from mammolib import intake, leakage
 
 RULES = {"storage_classes": ["mammography"], "keep_burned_in": False, "spacing_range_mm": [0.01, 2.0]}
 READ = {"rules": RULES, "voi": "lut", "voi_index": 0}
@@ -174,6 +176,37 @@ def test_another_parameter_reads_everything_again_and_forgets_nothing(folder, fr
     assert "2 of 2 files are known" in capsys.readouterr().out
 
 
+def test_files_of_one_name_size_and_time_in_two_folders_are_two(tmp_path, capsys):
+    for k, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        write_dicom(tmp_path / name / "IM1", breast(k), SOPInstanceUID=f"1.2.{k}", StudyInstanceUID="1.3")
+        os.utime(tmp_path / name / "IM1", ns=(10**18, 10**18))
+    assert len({(tmp_path / name / "IM1").stat().st_size for name in "ab"}) == 1
+    cache = tmp_path / "private" / "cache"
+    found = [intake.prepare_images(registry(["IM1"]), tmp_path / name, cache, FRAME, READ, 1) for name in "aba"]
+    assert [rows["SOPInstanceUID"][0] for rows, _ in found] == ["1.2.0", "1.2.1", "1.2.0"]
+    assert capsys.readouterr().out.count("1 of 1 files are known") == 1
+
+
+@pytest.mark.parametrize(
+    ("step", "file"), [("pydicom.dcmread", "d"), ("mammolib.dicom.stored_values", "d"), ("PIL.Image.open", "r.png")]
+)
+@pytest.mark.parametrize(("number", "kept"), [(errno.EIO, False), (errno.ESTALE, False), (errno.EINVAL, True)])
+def test_what_a_disk_or_a_server_was_at_fault_for_is_read_again(tmp_path, monkeypatch, step, file, number, kept):
+    write_dicom(tmp_path / "d", breast(1))
+    Image.fromarray(breast(2)).save(tmp_path / "r.png")
+
+    def failing(*arguments, **named):
+        raise OSError(number, "Planted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(step, failing)
+        rows, _ = prepare(tmp_path, [file])
+        assert rows["reason"].tolist() == ["unreadable"]
+        assert "Planted" not in rows["detail"][0]
+    assert prepare(tmp_path, [file])[0]["reason"].tolist() == ["unreadable" if kept else ""]
+
+
 def test_the_registry_s_side_is_part_of_what_is_known(folder, capsys):
     prepare(folder, NAMES[:2], ImageLaterality="L")
     prepare(folder, NAMES[:2], ImageLaterality=["L", "R"])
@@ -315,6 +348,41 @@ def test_one_exposure_in_two_syntaxes_gets_one_digest_though_jpeg_2000_was_read_
     assert "1 of 1 files are known" in capsys.readouterr().out
     plain = rows[rows["reduced"] == 1]
     assert intake.settle_digests(plain, images, tmp_path, cache, FRAME, READ, 1) is plain
+
+
+@pytest.mark.parametrize("block", [2, 250])
+def test_twins_are_those_of_a_slow_search(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(intake, "BLOCK", block)
+    pictures = np.stack([breast(seed) for seed in (0, 1, 0, 2, 0, 1, 3, 0)])
+    group, chosen = np.arange(1, 7), np.array([1, 2, 4, 6])
+    fine = [leakage.fine_structure(picture).ravel() for picture in pictures]
+    slow = [sum(fine[one] @ fine[other] > intake.ALIKE for other in group if other != one) for one in chosen]
+    with leakage.signatures(pictures, range(8), tmp_path, 1) as file:
+        assert intake.twins(file, group, chosen).tolist() == slow == [1, 1, 1, 0]
+
+
+def test_an_image_alone_in_its_size_is_not_looked_at(tmp_path, capsys):
+    for k, rows in enumerate((1344, 1280, 1280)):
+        write_dicom(tmp_path / f"{k}", breast(k, rows, 1280), JPEG2000Lossless if k == 0 else ExplicitVRLittleEndian)
+    rows, pictures = prepare(tmp_path, ["0", "1", "2"])
+    assert rows["reduced"].tolist() == [4, 1, 1]
+    capsys.readouterr()
+    cache = tmp_path / "private" / "cache"
+    assert intake.settle_digests(rows, pictures, tmp_path, cache, FRAME, READ, 1) is rows
+    assert capsys.readouterr().out == ""
+
+
+def test_saved_images_are_those_of_their_slots_and_do_not_stay_in_memory(folder):
+    rows, mapped = prepare(folder, NAMES)
+    slots = rows["slot"].dropna().astype(int).to_numpy()[::-1]
+    intake.save_images(folder / "saved.npy", mapped, slots)
+    (file,) = (folder / "private" / "cache").glob("*.uint16")
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines() if Path("/proc/self/smaps").exists() else "")
+    held = [next(line for line in lines if line.startswith("Rss:")) for row in lines if file.name in row]
+    assert sum(int(line.split()[1]) for line in held) == 0
+    saved = np.load(folder / "saved.npy")
+    assert saved.dtype == np.uint16
+    np.testing.assert_array_equal(saved, mapped[slots])
 
 
 def test_what_is_whole_at_a_lower_resolution_alone_leaves(tmp_path, monkeypatch):
