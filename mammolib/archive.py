@@ -17,6 +17,7 @@ from mammolib.dicom import may_pass
 from mammolib.headers import SCAN_TAGS, header_facts, judge
 
 CODE = ("archive", "elements", "headers", "terms")  # modules whose code the facts follow from
+PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh")  # zip, gzip, 7z, rar, bzip2
 BARE = (b"\x08\0", b"\0\x08", b"\x02\0")  # how a DICOM dataset without the preamble begins
 
 
@@ -89,7 +90,12 @@ def scan_file(path: str) -> dict:
             opened.seek(0)
             if opened.read(2) in BARE:
                 return {"reason": "unreadable", "detail": "DICOM without a preamble (PS3.10 7.1)"}
-            return {"reason": "not_image", "detail": "no DICOM file"}
+            opened.seek(0)
+            packed = opened.read(6).startswith(PACKED)
+            return {
+                "reason": "not_image",
+                "detail": "packed files, to be unpacked first" if packed else "no DICOM file",
+            }
         except Exception as error:
             if may_pass(error):
                 raise

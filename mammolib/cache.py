@@ -11,6 +11,7 @@ import mmap
 import os
 import stat
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +54,9 @@ def private_file(file: Path) -> Iterator[BinaryIO]:
 
 
 def locate(folder: str, name: str, allow_outside: bool) -> tuple[str, list[int]]:
-    """Real path of a file below `folder`, and what tells whether it has changed: size, and time of change in ns.
+    """Real path of a file below `folder`, and what tells whether it has changed: size, and times of change in ns.
+
+    A file that takes the name of another keeps its time of modification, but not that of its inode.
 
     Raises
     ------
@@ -73,7 +76,7 @@ def locate(folder: str, name: str, allow_outside: bool) -> tuple[str, list[int]]
         raise UnreadableImage("missing_file", f"no file of this path ({type(error).__name__})") from None
     if not stat.S_ISREG(found.st_mode):
         raise UnreadableImage("unreadable", "a folder or a device, not a file")
-    return path, [found.st_size, found.st_mtime_ns]
+    return path, [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def read_files(
@@ -123,12 +126,13 @@ def read_files(
                 continue
             key = calls[todo[number]][0]
             places[key] = lines.seek(0, os.SEEK_END)
-            lines.write(json.dumps(plain({"key": key} | store(result))).encode() + b"\n")
+            line = json.dumps(plain({"key": key} | store(result))).encode()
+            lines.write(b"%08x %s\n" % (zlib.crc32(line), line))
             lines.flush()
         for name in jobs:
             if name not in faults:
                 lines.seek(places[calls[name][0]])
-            yield faults[name] if name in faults else json.loads(lines.readline())
+            yield faults[name] if name in faults else json.loads(lines.readline()[9:])
 
 
 def located(folder: Path, jobs: dict[str, tuple], allow_outside: bool) -> tuple[dict[str, tuple], dict[str, dict]]:
@@ -146,18 +150,16 @@ def located(folder: Path, jobs: dict[str, tuple], allow_outside: bool) -> tuple[
 
 
 def whole_lines(lines: BinaryIO, whole: Callable) -> dict[str, int]:
-    """Where the line of each key begins; the rest of a line that was not written to its end is cut off."""
+    """Where the line of each key begins; the rest of a line that was not written to its end is cut off.
+
+    A line begins with its checksum in 8 hexadecimal digits; one that a bad disk has changed is passed over.
+    """
     places, place = {}, 0
     for line in lines:
         if not line.endswith(b"\n"):
             break
-        try:
-            facts = json.loads(line)
-            key = facts["key"]
-            if whole(facts):
-                places[key] = place
-        except (ValueError, KeyError, TypeError):  # a damaged disk
-            pass
+        if line[:9] == b"%08x " % zlib.crc32(line[9:-1]) and whole(facts := json.loads(line[9:])):
+            places[facts["key"]] = place
         place += len(line)
     lines.truncate(place)
     return places
@@ -165,8 +167,9 @@ def whole_lines(lines: BinaryIO, whole: Callable) -> dict[str, int]:
 
 @contextmanager
 def image_store(file: Path, shape: tuple[int, int]) -> Iterator[tuple[Callable, Callable]]:
-    """Yield `store` and `whole` for `read_files`: images one behind the other in a file, their facts with a `slot`.
+    """Yield `store` and `whole` for `read_files`: images one behind the other in a file.
 
+    Their facts have a `slot` and the image's checksum, for a slot may get another image when the file was removed.
     They are written, for a full disk raises an error then; it would end a process that has the file mapped.
     """
     size = 2 * shape[0] * shape[1]
@@ -181,9 +184,15 @@ def image_store(file: Path, shape: tuple[int, int]) -> Iterator[tuple[Callable, 
             slot = images.seek(0, os.SEEK_END) // size
             images.write(image.tobytes())
             images.flush()
-            return facts | {"slot": slot}
+            return facts | {"slot": slot, "image_crc": zlib.crc32(image)}
 
-        yield store, lambda facts: facts.get("slot", -1) < slots
+        def whole(facts: dict) -> bool:
+            if "slot" not in facts:
+                return True
+            images.seek(facts["slot"] * size)
+            return zlib.crc32(images.read(size)) == facts["image_crc"]
+
+        yield store, whole
 
 
 def mapped(file: Path, shape: tuple[int, int]) -> np.ndarray:

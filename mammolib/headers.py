@@ -16,6 +16,7 @@ from mammolib.elements import coded, count, file_meta, holds, items, number, num
 from mammolib.parameters import require_choice
 
 PROJECTIONS = ("CR", "DX", "RG", "OT", "SC")  # ultrasound and MR of a breast are captured as screens too
+LONGEST_ID = 256  # characters; the standard has 64 for each
 CONTACT_FACTOR = 1.2  # a contact view magnifies 1.0 to 1.1 times at the detector, a magnification view 1.5 to 2
 FACTOR = "EstimatedRadiographicMagnificationFactor"
 FALLBACKS = ("AcquisitionDeviceProcessingDescription", "SeriesDescription")
@@ -55,7 +56,7 @@ def header_facts(dataset: pydicom.Dataset) -> dict:
     Raises
     ------
     ValueError
-        An element that decides (frames, samples, magnification, a sequence) holds what it can't.
+        An element that decides (an id, frames, samples, magnification, a sequence) holds what it can't.
     """
     storage, intent = storage_class(dataset)
     modality = one_of(dataset, "Modality", terms.MODALITIES)
@@ -63,6 +64,8 @@ def header_facts(dataset: pydicom.Dataset) -> dict:
     sources = [text(item, "ReferencedSOPInstanceUID") for item in items(dataset, "SourceImageSequence")]
     moment = re.fullmatch(r"\d{2,6}(\.\d{1,6})?", text(dataset, "AcquisitionTime"))
     facts = {name: text(dataset, name) for name in ("PatientID", "StudyInstanceUID", "SOPInstanceUID")}
+    if long := [name for name, value in facts.items() if len(value) > LONGEST_ID]:
+        raise ValueError(f"{', '.join(long)} of more than {LONGEST_ID} characters")
     facts |= {"source_uid": next(filter(None, sources), ""), "image_date": image_date(dataset)}
     facts |= {"acquisition_time": moment[0] if moment else "", "storage_class": storage, "Modality": modality}
     facts |= {"PresentationIntentType": intent, "frames": count(dataset, "NumberOfFrames")}

@@ -17,6 +17,7 @@ from mammolib.dicom import may_pass
 from mammolib.headers import UnreadableImage
 from mammolib.images import CROP, fit_to_network, read_breast, read_image
 from mammolib.leakage import read_signatures, signatures
+from mammolib.registry import exclude
 
 # modules whose code the facts follow from
 CODE = ("dicom", "elements", "headers", "images", "intake", "presentation", "terms")
@@ -127,6 +128,9 @@ def joined(rows: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     """Rows with the facts of their files, header before registry; and the area of the breast in mm2."""
     facts = facts.reindex(rows.index)
     known = facts.notna() & (facts != "")
+    if "SOPInstanceUID" in rows:  # of headers that were read before the list was joined
+        changed = known["SOPInstanceUID"] & (facts["SOPInstanceUID"] != rows["SOPInstanceUID"])
+        rows = exclude(rows, changed, "unreadable", "another file than the one whose header was read")
     taken = rows.assign(**{name: facts[name].where(known[name], rows[name]) for name in facts if name in rows})
     taken = taken.join(facts.drop(columns=[name for name in facts if name in rows]))
     taken["pixel_spacing_mm"] = pd.to_numeric(taken["pixel_spacing_mm"])

@@ -114,20 +114,20 @@ def candidates(file: Path, patients: np.ndarray, parts: np.ndarray) -> np.ndarra
 
 
 def at_every_scale(fine: np.ndarray) -> np.ndarray:
-    """Transforms of a fine structure as it is and mirrored, at every one of `SCALES`: (18, 72, 37) complex."""
+    """Transforms of a fine structure as it is, mirrored, and both upside down, at all `SCALES`: (36, 72, 37)."""
     middle = (SIDE - 1) / 2
     scaled = [
         ndimage.affine_transform(one, [1 / scale] * 2, middle * (1 - 1 / scale), order=1)
-        for one in (fine, fine[:, ::-1])
+        for one in (fine, fine[:, ::-1], fine[::-1], fine[::-1, ::-1])
         for scale in SCALES
     ]
     return fft.rfft2(scaled / np.maximum(np.linalg.norm(scaled, axis=(1, 2), keepdims=True), 1e-6), PADDED)
 
 
 def best_correlation(scaled: np.ndarray, other: np.ndarray) -> float:
-    """Largest correlation of one fine structure, `at_every_scale`, with another, over scale, mirroring and shift."""
+    """Largest correlation of one fine structure, `at_every_scale`, with another or its negative, at any shift."""
     correlations = fft.irfft2(scaled * fft.rfft2(other, PADDED).conj(), PADDED)
-    return float(correlations[:, SHIFTS[:, None], SHIFTS].max())
+    return float(np.abs(correlations[:, SHIFTS[:, None], SHIFTS]).max())
 
 
 def best_correlations(file: Path, number: int, others: np.ndarray) -> list[float]:

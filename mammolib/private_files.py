@@ -72,5 +72,7 @@ def keyed(digests: pd.Series, key: Path | None, seed: int) -> pd.Series:
     """
     if key is not None and not key.is_file():
         write_private(key, secrets.token_hex(32))
-    secret = (key.read_text() if key is not None else f"seed {seed}").encode()
-    return digests.map(lambda digest: hmac.new(secret, digest.encode(), hashlib.sha256).hexdigest())
+    secret = f"seed {seed}" if key is None else key.read_text(encoding="ascii", errors="replace")
+    if key is not None and not re.fullmatch("[0-9a-f]{64}", secret):
+        raise ValueError(f"{key}: not the key of the hashes, 64 hexadecimal digits; put back a copy")
+    return digests.map(lambda digest: hmac.new(secret.encode(), digest.encode(), hashlib.sha256).hexdigest())

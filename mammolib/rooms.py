@@ -65,7 +65,7 @@ def file_sha256(path: str | Path) -> str:
         for inner in sorted(path.rglob("*")):
             relative = inner.relative_to(path)
             if inner.is_file() and "private" not in relative.parts:
-                digest.update(f"{relative.as_posix()} {file_sha256(inner)}\n".encode())
+                digest.update(os.fsencode(f"{relative.as_posix()} {file_sha256(inner)}\n"))
         return digest.hexdigest()
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

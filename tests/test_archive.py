@@ -149,3 +149,12 @@ def test_a_header_s_faults_are_not_printed(folder, capfd):
         write(folder / "export" / "odd", PatientBirthDate="Planted", StudyDate="Planted", StudyInstanceUID="Planted")
     assert scan(folder).set_index("image_path").loc["odd", "storage_class"] == "mammography"
     assert "Planted" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("begin", [b"PK\x03\x04", b"\x1f\x8b\x08", b"7z\xbc\xaf\x27\x1c"])
+def test_packed_files_are_told(tmp_path, begin):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "all").write_bytes(begin + bytes(500))
+    assert scan(tmp_path)[["reason", "detail"]].to_numpy().tolist() == [
+        ["not_image", "packed files, to be unpacked first"]
+    ]

@@ -229,6 +229,10 @@ def test_hashes_are_keyed(tmp_path):
     assert not hospital.equals(cohort.keyed(digests, tmp_path / "other.txt", 1))
     assert cohort.keyed(digests, None, 1).equals(cohort.keyed(digests, None, 1))
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    for damaged in ("", "0" * 63, "0" * 64 + "\n"):
+        key.write_text(damaged)
+        with pytest.raises(ValueError, match=r"hash_key\.txt: not the key of the hashes"):
+            cohort.keyed(digests, key, 1)
 
 
 @pytest.mark.parametrize("text", ["", "patient,a,P0001\npatient,b,P0002\n"])

@@ -716,3 +716,9 @@ def test_every_storage_class_of_pydicom_is_judged_without_an_error():
         if kind == "SOP Class":
             dataset = changed(Dataset(), SOPClassUID=uid, Modality="OT", BodyPartExamined="CHEST", Rows=8)
             assert verdict(dataset) in ("not_mammogram", "not_image")
+
+
+def test_an_id_that_no_archive_gives_is_refused():
+    with pytest.raises(ValueError, match="PatientID of more than 256 characters"):
+        header_facts(mammogram(PatientID="1" * 257))
+    assert header_facts(mammogram(PatientID="1" * 64))["PatientID"] == "1" * 64

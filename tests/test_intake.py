@@ -144,15 +144,15 @@ def test_a_second_run_reads_only_what_is_new_or_has_changed(folder, capsys):
     held = (folder / "1.png").stat()
     content = (folder / "1.png").read_bytes()
     (folder / "1.png").write_bytes(b"0" * len(content))
-    os.utime(folder / "1.png", ns=(held.st_atime_ns, held.st_mtime_ns))  # looks as it did: it is not opened again
+    os.utime(folder / "1.png", ns=(held.st_atime_ns, held.st_mtime_ns))  # the size and the time that it had
     (folder / "2.png").write_bytes((folder / "3.png").read_bytes())
     capsys.readouterr()
     rows, images = prepare(folder, NAMES)
     out = capsys.readouterr().out
-    assert "7 of 12 files are known from a run before" in out
-    assert "5 of 5 files" in out
-    assert rows["reason"].tolist() == ["unreadable" if name == "4.png" else "" for name in NAMES]
-    pd.testing.assert_series_equal(rows["slot"][[0, 1, 3, 5, 6, 7]], first["slot"][[0, 1, 3, 5, 6, 7]])
+    assert "6 of 12 files are known from a run before" in out
+    assert "6 of 6 files" in out
+    assert rows["reason"].tolist() == ["unreadable" if name in ("1.png", "4.png") else "" for name in NAMES]
+    pd.testing.assert_series_equal(rows["slot"][[0, 3, 5, 6, 7]], first["slot"][[0, 3, 5, 6, 7]])
     np.testing.assert_array_equal(images[: len(before)], before)
     assert rows["digest"][2] == rows["digest"][3] != first["digest"][2]
 
@@ -240,6 +240,44 @@ def test_a_line_that_a_bad_disk_has_changed_is_passed_over(folder, capsys):
     rows, _ = prepare(folder, NAMES[:3])
     assert "2 of 3 files are known" in capsys.readouterr().out
     assert rows["reason"].eq("").all()
+
+
+def test_a_changed_digit_and_a_changed_pixel_are_found(folder, capsys):
+    whole, before = prepare(folder, NAMES[:3])
+    before = np.array(before)
+    (lines,) = (folder / "private" / "cache").glob("*.jsonl")
+    images = lines.with_suffix(".uint16")
+    content = lines.read_bytes()
+    lines.write_bytes(content.replace(b'"rows": ', b'"rows": 9', 1))
+    pixels = bytearray(images.read_bytes())
+    pixels[-1] ^= 1
+    images.write_bytes(pixels)
+    capsys.readouterr()
+    rows, after = prepare(folder, NAMES[:3])
+    assert "1 of 3 files are known" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(rows.drop(columns="slot"), whole.drop(columns="slot"))
+    np.testing.assert_array_equal(after[rows["slot"].astype(int)], before[whole["slot"].astype(int)])
+
+
+def test_no_image_is_anothers_where_the_file_of_images_was_removed(folder):
+    names = [name for name in NAMES if name != "4.png"][:5]
+    whole, before = prepare(folder, names)
+    before = np.array(before[whole["slot"].astype(int)])
+    (images,) = (folder / "private" / "cache").glob("*.uint16")
+    images.unlink()
+    prepare(folder, names[:2:-1])
+    rows, after = prepare(folder, names)
+    np.testing.assert_array_equal(after[rows["slot"].astype(int)], before)
+
+
+def test_a_file_that_took_the_place_of_the_one_whose_header_was_read_is_out(tmp_path):
+    rows = pd.DataFrame({"reason": "", "detail": "", "SOPInstanceUID": ["1.2", "1.2", "1.2", ""]})
+    rows = rows.assign(pixel_spacing_mm="", ImageLaterality="")
+    facts = pd.DataFrame({"reason": "", "detail": "", "SOPInstanceUID": ["1.2", "1.3", np.nan, "1.4"]})
+    facts = facts.assign(
+        pixel_spacing_mm=0.1, pixel_spacing_source="PixelSpacing", breast_pixels=9, ImageLaterality="L"
+    )
+    assert intake.joined(rows, facts)["reason"].tolist() == ["", "unreadable", "", "unreadable"]
 
 
 KILLED = """

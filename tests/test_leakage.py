@@ -58,6 +58,8 @@ COPIES = {
     "other window": other_window,
     "8 bits and noise": noisy_8_bits,
     "mirrored": lambda pixels: pixels[:, ::-1],
+    "upside down": lambda pixels: pixels[::-1],
+    "turned round": lambda pixels: pixels[::-1, ::-1],
     "larger": lambda pixels: np.rint(ndimage.zoom(pixels.astype(float), 1.3, order=1)).astype(np.uint16),
     "top cut": lambda pixels: pixels[8:],
     "all sides cut": lambda pixels: pixels[6:-6, 5:-5],
@@ -74,8 +76,9 @@ def test_one_exposure_is_found_however_it_was_changed(drawn, images, copy, near_
     assert pairs == [(k, k + 12) for k in range(12)]
 
 
-def test_an_image_mirrored_in_the_networks_frame_is_found(images, near_duplicates):
-    pair = np.stack([images[0], images[0][:, ::-1]])
+@pytest.mark.parametrize("change", [np.fliplr, lambda image: np.where(image > 0, 65536 - image.astype(int), 0)])
+def test_an_image_mirrored_or_a_negative_in_the_networks_frame_is_found(images, near_duplicates, change):
+    pair = np.stack([images[0], change(images[0])]).astype(np.uint16)
     assert near_duplicates(pair, np.array(["a", "b"]), np.array(["test", "test"])) == [(0, 1)]
 
 
@@ -153,8 +156,8 @@ def test_the_best_correlation_is_that_of_a_slow_search():
     one /= np.linalg.norm(one)
     other[16:56, 9:49] = one[10:50, 12:52][:, ::-1]  # mirrored, 6 down; the columns 12 to 51 mirror to 12 to 51
     slow = max(
-        (np.roll(turned, (down, right), (0, 1)) * other).sum()
-        for turned in (one, one[:, ::-1])
+        abs((np.roll(turned, (down, right), (0, 1)) * other).sum())
+        for turned in (one, one[:, ::-1], one[::-1], one[::-1, ::-1])
         for down in range(-8, 9)
         for right in range(-8, 9)
     )

@@ -168,7 +168,9 @@ def test_no_process_is_left_when_the_results_are_not_wanted_any_more():
     [("in_parallel", signal.SIGKILL), ("within_limits", signal.SIGKILL), ("within_limits", signal.SIGINT)],
 )
 def test_workers_end_with_their_parent(function, end):
-    work = "import time; from mammolib.parallel import {0}; list({0}(time.sleep, [(60,)] * 9, 'x', 2))"
+    # In the background of a script, shells let Ctrl-C be ignored
+    work = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    work += "from mammolib.parallel import {0}; list({0}(time.sleep, [(60,)] * 9, 'x', 2))"
     command = [sys.executable, "-c", work.format(function)]
     parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while len(workers := children_of(parent.pid)) < 2:

@@ -41,7 +41,7 @@ def mark(dataset, numbers) -> int:
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory):
     """Files of a hospital, all marked, with a registry and a pathology list; returns the folder."""
-    folder, numbers = tmp_path_factory.mktemp("hospital"), itertools.count(1)
+    folder, numbers = tmp_path_factory.mktemp("hospital") / MARK, itertools.count(1)
     plan = plan_cohort(3, 16, 6, [1, 1, 1])
     plan = plan[plan["trap"].isin(["", "magnification_view", "cut_short"])].reset_index(drop=True)
     write_cohort(folder, plan, 3, 2.0, 1, 1, workers=1)
@@ -69,12 +69,12 @@ def hospital(tmp_path_factory):
         dataset.save_as(folder / target)
     registry.assign(**{"氏名": MARK, MARK: MARK}).to_csv(folder / "registry.csv", index=False)
     lesions = registry.drop_duplicates("patient_id").rename(columns={"ImageLaterality": "laterality"})
-    lesions = lesions.assign(diagnosis_date="2011-03-20", histology=lesions["label"], **{"氏名": MARK, MARK: MARK})
+    lesions = lesions.assign(diagnosis_date="2011-03-20", histology=lesions["label"], **{"氏名": MARK})
     lesions["patient_id"] = lesions["patient_id"].mask(lesions.index % 4 < 2, lesions["patient_id"] + " ")
     lesions["patient_id"] = lesions["patient_id"].str.replace(f"{MARK}SYN00009", f"{WIDE}SYN00009")
     lesions = pd.concat([lesions, lesions[:1].assign(patient_id=f"{MARK} of no file")])
     listed = [name for name in COLUMN_NAMES if name in lesions]
-    lesions[[*listed, "氏名", MARK]].to_csv(folder / "list.csv", index=False)
+    lesions[[*listed, "氏名"]].to_csv(folder / "list.csv", index=False)
     return folder
 
 
@@ -83,7 +83,7 @@ def command(verb: str, folder, layout: str) -> list[str]:
     chosen = {"image_height": 64, "image_width": 64, "layout": layout, "test_share": 0.3}
     lists = {"registry": {"registry": folder / "registry.csv"}}
     lists["archive"] = {"registry": "null", "pathology": folder / "list.csv", "source": folder / "source"}
-    words = [sys.executable, "-m", "mammolib", verb, "report", "--outputs", str(folder / f"{layout}_outputs")]
+    words = [sys.executable, "-m", "mammolib", verb, "report", "--outputs", str(folder.parent / f"{layout}_outputs")]
     for name, value in (chosen | lists[layout]).items():
         words += ["-p", f"{NOTEBOOK}.{name}={value}"]
     return words + ["--to", NOTEBOOK] * (verb == "run")
@@ -98,7 +98,7 @@ def marked(hospital, request):
         done = subprocess.run(words, cwd=project_root(), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
         printed += done.stdout + done.stderr
-    return hospital / f"{request.param}_outputs", printed
+    return hospital.parent / f"{request.param}_outputs", printed
 
 
 def test_no_mark_is_in_any_byte_of_what_is_written_or_printed(marked):
@@ -119,9 +119,9 @@ def test_no_mark_is_in_any_byte_of_what_is_written_or_printed(marked):
 @pytest.mark.parametrize("column", ["laterality", "diagnosis_date", "specimen", "neoadjuvant", *DESCRIPTION[:3]])
 def test_a_list_with_text_where_none_is_allowed_is_refused_without_it(hospital, column):
     lesions = pd.read_csv(hospital / "list.csv", dtype=str, keep_default_na=False)
-    lesions.assign(**{column: MARK}).to_csv(hospital / "wrong.csv", index=False)
+    lesions.assign(**{column: MARK}).to_csv(hospital.parent / "wrong.csv", index=False)
     with pytest.raises(ValueError, match=f"column {column}") as caught:
-        read_pathology(hospital / "wrong.csv")
+        read_pathology(hospital.parent / "wrong.csv")
     assert MARK not in str(caught.value)
 
 
