@@ -6,19 +6,23 @@ over the table of all stored values (4,096 of them at 12 bits), and the pixels t
 
 import errno
 import hashlib
+import os
+import re
 import struct
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import pydicom
 from PIL import Image
 from pydicom import uid
-from pydicom.encaps import get_frame
-from pydicom.pixels import pixel_array
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels import get_decoder, pixel_array
 from scipy import ndimage
 
 from mammolib.headers import UnreadableImage, header_facts, judge
@@ -34,6 +38,11 @@ FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF of JPEG a
 CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ, how JPEG 2000 begins; some files have a JP2 header before it
 JP2 = b"\0\0\0\x0cjP  "
 REDUCIBLE = (uid.JPEG2000, uid.JPEG2000Lossless)
+JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
+# What libjpeg says where data end early, are no code, or are left over; but for up to 9 bytes before the end (EOI,
+# FFD9), with which some encoders fill up, and for its word on values that an encoder took as signed
+MISFIT = re.compile(rb"Corrupt JPEG data: (?!using signed|\d extraneous bytes before marker 0xd9)|Premature end of")
+ZEROED = 16  # part of JPEG 2000 that isn't zeros in a row: empty packets are a byte of zeros each, but there are few
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 
 
@@ -59,6 +68,41 @@ def unreadable(what: str) -> Iterator[None]:
         if may_pass(error):
             raise
         raise UnreadableImage("unreadable", f"{what} ({type(error).__name__})") from error
+
+
+@contextmanager
+def whole_jpeg() -> Iterator[None]:
+    """Raise UnreadableImage where GDCM decodes JPEG whose data are fewer or more than its picture takes.
+
+    libjpeg in it fills the picture up, and says so on file descriptor 2 alone, past Python: that is listened to, so
+    only one thread of a process may decode. Unseen goes what is damaged and yet ends where it should: JPEG has no
+    checksum, and most single bytes changed in lossless JPEG are of this kind. So does what follows a warning of another
+    kind (an unknown revision of JFIF), for libjpeg says the first alone.
+    """
+    sys.stderr.flush()
+    with TemporaryFile() as said:
+        with os.fdopen(os.dup(2), "wb") as terminal:
+            os.dup2(said.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(terminal.fileno(), 2)
+        said.seek(0)
+        if MISFIT.search(said.read()):
+            raise UnreadableImage("unreadable", "the JPEG data are damaged: fewer or more than the picture takes")
+
+
+def require_whole_jpeg(data: bytes, rows: int, columns: int, samples: int = 1) -> None:
+    """Raise where JPEG of 8 bits is not whole, see `whole_jpeg`: for Pillow, which fills up and tells nobody.
+
+    Raises another error where GDCM can't decode it, such as arithmetic coding.
+    """
+    picture = {"rows": rows, "columns": columns, "samples_per_pixel": samples, "planar_configuration": 0}
+    picture |= {"bits_allocated": 8, "bits_stored": 8, "pixel_representation": 0, "number_of_frames": 1}
+    picture |= {"photometric_interpretation": "MONOCHROME2" if samples == 1 else "YBR_FULL"}
+    picture["pixel_keyword"] = "PixelData"
+    with whole_jpeg(), warnings.catch_warnings(record=True):  # pydicom's, where colours go by another name
+        get_decoder(uid.JPEGBaseline8Bit).as_array(encapsulate([data]), raw=True, decoding_plugin="gdcm", **picture)
 
 
 def read_dicom(
@@ -143,7 +187,12 @@ def stored_values(dataset: pydicom.Dataset, cover: tuple[int, int] | None = None
         pixels = reduced_values(frame, precision, times) if times else None
     if pixels is None or pixels.shape != (-(-rows >> times), -(-columns >> times)):
         whole = {"bits_stored": precision, "correct_unused_bits": False}  # else a plug-in cuts off what is above
-        times, pixels = 0, pixel_array(dataset, index=0, view_only=True, **whole)
+        if syntax in JPEG:
+            whole["decoding_plugin"] = "gdcm"  # the one that tells
+        with whole_jpeg():
+            times, pixels = 0, pixel_array(dataset, index=0, view_only=True, **whole)
+        if syntax in REDUCIBLE and codestream_start(frame) < 0:  # JPEG under a wrong name, which Pillow decodes
+            require_whole_jpeg(frame, rows, columns)
     if precision > bits and high >= bits:  # a codestream of that precision has the values alone
         pixels = pixels.astype(np.uint16, copy=False) >> high + 1 - bits
     elif precision > bits and syntax in LOSSY:  # which overshoots: white would become black
@@ -172,8 +221,11 @@ def encoded_frame(dataset: pydicom.Dataset, rows: int, columns: int) -> tuple[by
     if held != (rows, columns) or precision > bits:
         detail = f"{held} pixels of {precision} bits in the codestream, {(rows, columns)} of {bits} in the header"
         raise UnreadableImage("unreadable", detail)
-    if not data.rstrip(b"\0\xff").endswith(b"\xd9"):  # EOI or EOC, FFD9; decoders fill up what is missing
+    coded = data.rstrip(b"\0\xff")
+    if not coded.endswith(b"\xd9"):  # EOI or EOC, FFD9; decoders fill up what is missing
         raise UnreadableImage("unreadable", "the codestream has no end")
+    if codestream_start(data) >= 0 and bytes(max(512, len(coded) // ZEROED)) in coded:  # for decoders take it
+        raise UnreadableImage("unreadable", "zeros in place of a stretch of the codestream")
     return data, precision
 
 

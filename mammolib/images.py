@@ -15,7 +15,7 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from skimage.filters import threshold_otsu
 
-from mammolib.dicom import may_pass, pixel_digest, read_dicom
+from mammolib.dicom import may_pass, pixel_digest, read_dicom, require_whole_jpeg
 from mammolib.headers import UnreadableImage
 from mammolib.parameters import CHOICES, require_choice
 
@@ -87,7 +87,11 @@ def read_raster(path: Path) -> tuple[np.ndarray, dict]:
     """
     try:
         with Image.open(path) as picture:
+            if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
+                require_whole_jpeg(path.read_bytes(), picture.height, picture.width, len(picture.mode))
             mode, values = picture.mode, np.asarray(picture)
+    except UnreadableImage:
+        raise
     except Exception as error:  # Pillow's plug-ins raise whatever they like
         if may_pass(error):
             raise

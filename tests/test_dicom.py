@@ -1,7 +1,9 @@
 """Files of every transfer syntax, stored values to presentation values by hand and against pydicom, padding, air."""
 
 import base64
+import os
 import struct
+from contextlib import nullcontext
 from io import BytesIO
 
 import gdcm
@@ -379,6 +381,121 @@ def test_a_codestream_cut_short_in_a_whole_file_is_unreadable(tmp_path, syntax):
     dataset.PixelData = encapsulate([frame[: len(frame) // 2]])
     dataset.save_as(tmp_path / "a")
     assert caught_at(tmp_path / "a").detail == "the codestream has no end"
+
+
+def encoded(path, syntax, values=None, **options) -> bytes:
+    """Write a mammogram in a JPEG syntax, by Pillow where it is lossy and of 8 bits; returns its codestream."""
+    if syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit):
+        values, buffer = breast(noise=15) // 16 if values is None else values, BytesIO()
+        values = values.astype(np.uint8)
+        Image.fromarray(values).save(buffer, "JPEG", quality=90, **options)
+        written(path, values, syntax, buffer.getvalue(), BitsStored=8, HighBit=7)
+        return buffer.getvalue()
+    written(path, breast(noise=15) if values is None else values)
+    compressed(path, syntax, **options)
+    return get_frame(pydicom.dcmread(path).PixelData, 0, number_of_frames=1)
+
+
+def replaced(path, frame) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = encapsulate([frame])
+    dataset.save_as(path)
+
+
+DAMAGES = {
+    "cut in half, with an end": lambda data: data[: len(data) // 2] + b"\xff\xd9",
+    "a third lost from the middle": lambda data: data[: len(data) // 3] + data[len(data) * 2 // 3 :],
+    "a third zeroed": lambda data: data[: len(data) // 3] + bytes(len(data) // 3) + data[len(data) // 3 * 2 :],
+    "a sixth zeroed": lambda data: data[: len(data) // 2] + bytes(len(data) // 6) + data[len(data) * 2 // 3 :],
+    "bytes before the end": lambda data: data[:-2] + bytes(40) + data[-2:],
+}
+
+
+@pytest.mark.parametrize("syntax", dicom.JPEG)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_jpeg_that_decoders_fill_up_is_unreadable(tmp_path, syntax, damage):
+    frame = encoded(tmp_path / "a", syntax)
+    replaced(tmp_path / "a", DAMAGES[damage](frame))
+    caught = caught_at(tmp_path / "a")
+    assert caught.reason == "unreadable"
+    assert "damaged" in caught.detail, "says libjpeg in GDCM something else?"
+
+
+@pytest.mark.parametrize("options", [{"restart_marker_rows": 1}, {"restart_marker_blocks": 5}, {"optimize": True}])
+@pytest.mark.parametrize("damage", [None, *DAMAGES])
+def test_jpeg_with_restarts_is_read_where_it_is_whole(tmp_path, options, damage):
+    frame = encoded(tmp_path / "a", uid.JPEGBaseline8Bit, **options)
+    if damage is None:
+        read_dicom(tmp_path / "a", RULES)
+        return
+    replaced(tmp_path / "a", DAMAGES[damage](frame))
+    assert caught_at(tmp_path / "a").reason == "unreadable"
+
+
+@pytest.mark.parametrize("syntax", dicom.JPEG)
+@pytest.mark.parametrize("picture", ["breast", "zeros", "white", "bright frame", "noise", "a wide one", "a tall one"])
+@pytest.mark.parametrize("fill", [b"", b"\xff\xff", b"\0", bytes(5)])
+def test_whole_jpeg_is_read_whatever_it_shows_and_however_it_is_filled_up(tmp_path, syntax, picture, fill):
+    values = breast(noise=0 if picture == "breast" else 15)
+    if picture in ("zeros", "white"):
+        values = np.full_like(values, 0 if picture == "zeros" else 4095)
+    elif picture == "bright frame":
+        values[:40] = values[-40:] = values[:, -40:] = 4095
+    elif picture == "noise":
+        values = np.random.default_rng(0).integers(0, 4096, values.shape).astype(np.uint16)
+    elif picture.startswith("a "):
+        values = values[:1] if picture == "a wide one" else values[:, :1]
+    values = values >> 4 if syntax in dicom.LOSSY else values
+    frame = encoded(tmp_path / "a", syntax, values)
+    whole = patterns(tmp_path / "a")
+    replaced(tmp_path / "a", frame.rstrip(b"\0")[:-2] + fill + b"\xff\xd9")
+    np.testing.assert_array_equal(patterns(tmp_path / "a"), whole)
+    if syntax not in dicom.LOSSY:
+        np.testing.assert_array_equal(whole, values)
+
+
+def test_jpeg_under_the_name_of_jpeg_2000_is_read_where_it_is_whole(tmp_path):
+    frame = encoded(tmp_path / "a", uid.JPEGBaseline8Bit)
+    dataset = pydicom.dcmread(tmp_path / "a")
+    dataset.file_meta.TransferSyntaxUID = uid.JPEG2000
+    dataset.save_as(tmp_path / "a")
+    with silent():
+        read_dicom(tmp_path / "a", RULES)
+    for damage in DAMAGES.values():
+        replaced(tmp_path / "a", damage(frame))
+        assert "damaged" in caught_at(tmp_path / "a").detail
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.JPEG2000])
+@pytest.mark.parametrize("begin", [0.01, 0.4, 0.8])
+@pytest.mark.parametrize("cover", [None, (60, 40)])
+def test_jpeg_2000_with_a_stretch_of_zeros_is_unreadable(tmp_path, syntax, begin, cover):
+    frame = encoded(tmp_path / "a", syntax, **({"j2k_cr": [3]} if syntax == uid.JPEG2000 else {}))
+    first, n = frame.find(b"\xff\x93") + 2 + int(begin * len(frame)), len(frame) // 6
+    replaced(tmp_path / "a", frame[:first] + bytes(n) + frame[first + n :])
+    assert "zeros" in caught_at(tmp_path / "a", cover=cover).detail
+
+
+@pytest.mark.parametrize("order", ["LRCP", "RLCP", "RPCL", "PCRL", "CPRL"])
+def test_the_empty_packets_of_jpeg_2000_are_no_stretch_of_zeros(tmp_path, order):
+    values, buffer = np.zeros((1024, 768), np.uint16), BytesIO()
+    values[300:540, :160] = breast(noise=15)  # 3 of 4 precincts are empty, a byte each in each of 8 layers
+    fine = {"precinct_size": (64, 64), "codeblock_size": (32, 32), "quality_layers": [80, 60, 40, 30, 20, 15, 12, 10]}
+    Image.fromarray(values).save(buffer, "JPEG2000", irreversible=True, no_jp2=True, progression=order, **fine)
+    precision = {"BitsStored": 16, "HighBit": 15}
+    written(tmp_path / "a", values, uid.JPEG2000, buffer.getvalue() + bytes(len(buffer.getvalue()) % 2), **precision)
+    read_dicom(tmp_path / "a", RULES)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_is_written_to_stderr_goes_there_again_after_a_decoding(tmp_path, capfd, failing):
+    frame = encoded(tmp_path / "a", uid.JPEGLosslessSV1)
+    if failing:
+        replaced(tmp_path / "a", DAMAGES["a third zeroed"](frame))
+    with pytest.raises(UnreadableImage) if failing else nullcontext():
+        read_dicom(tmp_path / "a", RULES)
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
 
 
 def test_a_bare_preamble_is_unreadable(tmp_path):

@@ -51,6 +51,33 @@ def test_a_grey_jpeg_is_read_also_where_it_was_saved_as_rgb(tmp_path, mode):
     np.testing.assert_allclose(pixels, values * 257.0, atol=2 * 257)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"restart_marker_rows": 2}, {"quality": 100, "subsampling": 0}, {"optimize": True}],
+)
+def test_jpeg_is_read_where_it_is_whole(tmp_path, mode, options):
+    """Also with something after it, as some cameras write; Pillow fills up what is missing, and is silent."""
+    rng = np.random.default_rng(0)
+    values = (drawn_breast()[0] // 257 + rng.integers(0, 20, (300, 200)) - 10 * (rng.random((300, 200)) > 0.5)) % 256
+    Image.fromarray(values.astype(np.uint8)).convert(mode).save(tmp_path / "a.jpg", **options)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    pixels, _ = read_image(tmp_path / "a.jpg", RULES)
+    for more in (bytes(7), b"a maker's notes", whole):
+        (tmp_path / "a.jpg").write_bytes(whole + more)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.jpg", RULES)[0], pixels)
+    n = len(whole)
+    for damaged in (
+        whole[: n // 2] + b"\xff\xd9",
+        whole[: n // 2] + whole[n * 4 // 5 :],
+        whole[: n // 2] + bytes(n // 3) + whole[n // 2 + n // 3 :],
+        whole[: n // 2] + bytes(n // 6) + whole[n // 2 + n // 6 :],
+    ):
+        (tmp_path / "a.jpg").write_bytes(damaged)
+        with pytest.raises(UnreadableImage, match="unreadable"):
+            read_image(tmp_path / "a.jpg", RULES)
+
+
 def test_bad_raster_files_give_a_reason(tmp_path):
     with pytest.raises(UnreadableImage, match="missing_file"):
         read_image(tmp_path / "none.png", RULES)
