@@ -45,10 +45,12 @@ from mammolib import cohort, intake, leakage, repeats
 from mammolib.archive import scan_archive
 from mammolib.images import fit_to_network, placement, read_breast
 from mammolib.parallel import usable_cores
+from mammolib.pathology import DESCRIPTION
 from mammolib.provenance import processor_name
+from mammolib.registry import OPTIONAL, REQUIRED, classify
 
 SIDE = 224
-REGISTRY = list(dict.fromkeys((*cohort.REQUIRED, *cohort.OPTIONAL, *cohort.DESCRIPTION)))
+REGISTRY = list(dict.fromkeys((*REQUIRED, *OPTIONAL, *DESCRIPTION)))
 RULES = {"storage_classes": ["mammography"], "keep_burned_in": False, "spacing_range_mm": [0.01, 2.0]}
 READ = {"rules": RULES, "voi": "lut", "voi_index": 0}
 FRAME = {"height": SIDE, "width": SIDE, "aspect": "pad", "background": "zero"}
@@ -211,7 +213,7 @@ def curated(folder: Path, count: int) -> float:
     private, places, classes = folder.parent / "private", np.arange(count), ["a", "b", "c"]
     registry = pd.DataFrame({"patient_id": [f"p{k}" for k in places], "label": np.take(classes, places % 3)})
     registry["image_path"] = [f"{k}.dcm" for k in places]
-    rows = cohort.classify(registry.reindex(columns=REGISTRY, fill_value=""), classes)
+    rows = classify(registry.reindex(columns=REGISTRY, fill_value=""), classes)
     rows = cohort.name_rows(rows, private / "key.csv", 0)
     rows, images = intake.prepare_images(rows, folder, private / "cache", FRAME, READ, 2)
     rows["reduced"] = rows["reduced"].mask(places % 2 == 1, 2)

@@ -206,7 +206,8 @@ def find_leaks(
         "shared_pixels": in_both_parts(cohort, "sha256").tolist(),
         "near_duplicates": [f"{ids[i]} and {ids[j]}" for i, j in pairs[alike]],
     }
-    return leaks, {"pairs": len(pairs), "highest": max(correlations[~alike].tolist(), default=None)}
+    passed = correlations[~alike].tolist()
+    return leaks, {"pairs": len(pairs), "highest": round(max(passed), 3) if passed else None}
 
 
 def in_both_parts(cohort: pd.DataFrame, column: str) -> pd.Series:
