@@ -188,9 +188,10 @@ def join_lines(report: dict) -> list[str]:
         ],
         f"{report['two_types']['larger_counts']} breasts with several types have that of the larger lesion, "
         f"{report['two_types']['excluded']} leave": sum(report["two_types"].values()),
-        f"{report['core_differs']} breasts where biopsy and surgery name different types; in "
-        f"{report['core_differs_treatment_unknown']} the list does not say whether treatment came between, and surgery "
-        "counts": report["core_differs"],
+        f"{report['core_differs']} breasts have another type in biopsy than in surgery; of "
+        f"{report['core_differs_treatment_unknown']} nobody says whether treatment came between": report[
+            "core_differs"
+        ],
         f"{report['dated_by_surgery']} breasts have no biopsy in the list: the surgery's day stands for it, so an "
         "image taken after the biopsy can't be told": report["dated_by_surgery"],
         f"{report['ids_alike_in_list']} ids of the list are alike but for zeros, width or spaces": (
