@@ -20,6 +20,13 @@ from mammolib.headers import UnreadableImage
 from mammolib.parameters import CHOICES, require_choice
 
 CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
+RASTER_FORMATS = (
+    "PNG",
+    "PPM",
+    "TIFF",
+    "JPEG",
+    "MPO",
+)  # by content: Pillow hands others to programs such as Ghostscript
 RASTER_SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg")
 BAND = 64  # rows of a resized image that are made at a time
 MASK_SIDE = 320  # pixels of the longer side at which the breast is looked for
@@ -86,7 +93,7 @@ def read_raster(path: Path) -> tuple[np.ndarray, dict]:
         digest, rows, columns, and reduced: 1.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=RASTER_FORMATS) as picture:
             if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
                 require_whole_jpeg(path.read_bytes(), picture.height, picture.width, len(picture.mode))
             mode, values = picture.mode, np.asarray(picture)

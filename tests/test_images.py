@@ -85,7 +85,8 @@ def test_bad_raster_files_give_a_reason(tmp_path):
     Image.fromarray(np.full((4, 4, 3), (9, 9, 10), np.uint8)).save(tmp_path / "b.png")
     Image.fromarray(np.array([[0, -1]], np.int32)).save(tmp_path / "c.tif")
     Image.fromarray(np.array([[0, 65536]], np.int32)).save(tmp_path / "d.tif")
-    for name in ("a.png", "b.png", "c.tif", "d.tif"):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "e.png", "BMP")
+    for name in ("a.png", "b.png", "c.tif", "d.tif", "e.png"):
         with pytest.raises(UnreadableImage, match="unreadable"):
             read_image(tmp_path / name, RULES)
 
