@@ -88,10 +88,10 @@ def scan_file(path: str) -> dict:
             return header_facts(pydicom.dcmread(opened, stop_before_pixels=True, specific_tags=SCAN_TAGS))
         except InvalidDicomError:
             opened.seek(0)
-            if opened.read(2) in BARE:
+            begin = opened.read(6)
+            if begin.startswith(BARE):
                 return {"reason": "unreadable", "detail": "DICOM without a preamble (PS3.10 7.1)"}
-            opened.seek(0)
-            packed = opened.read(6).startswith(PACKED)
+            packed = begin.startswith(PACKED)
             return {
                 "reason": "not_image",
                 "detail": "packed files, to be unpacked first" if packed else "no DICOM file",

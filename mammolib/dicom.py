@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO
 
 import numpy as np
 import pydicom
@@ -71,6 +72,18 @@ def unreadable(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def stderr_to(opened: BinaryIO) -> Iterator[None]:
+    """Send to a file what decoders in C and Rust write to file descriptor 2, past Python."""
+    sys.stderr.flush()
+    with os.fdopen(os.dup(2), "wb") as terminal:
+        os.dup2(opened.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal.fileno(), 2)
+
+
+@contextmanager
 def whole_jpeg() -> Iterator[None]:
     """Raise UnreadableImage where GDCM decodes JPEG whose data are fewer or more than its picture takes.
 
@@ -79,14 +92,9 @@ def whole_jpeg() -> Iterator[None]:
     checksum, and most single bytes changed in lossless JPEG are of this kind. So does what follows a warning of another
     kind (an unknown revision of JFIF), for libjpeg says the first alone.
     """
-    sys.stderr.flush()
     with TemporaryFile() as said:
-        with os.fdopen(os.dup(2), "wb") as terminal:
-            os.dup2(said.fileno(), 2)
-            try:
-                yield
-            finally:
-                os.dup2(terminal.fileno(), 2)
+        with stderr_to(said):
+            yield
         said.seek(0)
         if MISFIT.search(said.read()):
             raise UnreadableImage("unreadable", "the JPEG data are damaged: fewer or more than the picture takes")

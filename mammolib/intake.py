@@ -4,7 +4,6 @@ What was read before and has not changed is taken from the cache.
 """
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mammolib.cache import facts_table, image_at, image_store, mapped, places, read_files, version
-from mammolib.dicom import may_pass
+from mammolib.dicom import may_pass, stderr_to
 from mammolib.headers import UnreadableImage
 from mammolib.images import CROP, fit_to_network, read_breast, read_image
 from mammolib.leakage import read_signatures, signatures
@@ -28,14 +27,9 @@ PIXEL_FACTS = (*CROP, "flipped", "breast_pixels", "background", "digest", "reduc
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Keep off the notebook what decoders in C and Rust write to file descriptor 2, past Python."""
-    sys.stderr.flush()
-    with open(os.devnull, "wb") as nowhere, os.fdopen(os.dup(2), "wb") as terminal:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(terminal.fileno(), 2)
+    """Keep off the notebook what decoders write past Python."""
+    with open(os.devnull, "wb") as nowhere, stderr_to(nowhere):
+        yield
 
 
 @silent()

@@ -65,9 +65,8 @@ def told(results: Iterable, total: int, noun: str) -> Iterator[Any]:
         if done % -(-total // PROGRESS_LINES) == 0 or done == total or seconds > pause:
             pause = 2 * pause if seconds > pause else pause
             left = timedelta(seconds=round(seconds / done * (total - done)))
-            print(
-                f"{done} of {total} {noun}, {done / seconds:.{1 if done < 10 * seconds else 0}f} a second, {left} left"
-            )
+            rate = f"{done / seconds:.{1 if done < 10 * seconds else 0}f}"
+            print(f"{done} of {total} {noun}, {rate} a second, {left} left", flush=True)
 
 
 def in_parallel(function: Callable, rows: Iterable[Sequence], noun: str, workers: int = 0) -> Iterator[Any]:

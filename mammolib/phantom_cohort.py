@@ -15,7 +15,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from mammolib.parallel import in_parallel
 from mammolib.phantom import Case, anatomy, draw
-from mammolib.phantom_dicom import SYNTAXES, UNITS, write_phantom
+from mammolib.phantom_dicom import SYNTAXES, UNITS, phantom_dataset, write_dataset
 from mammolib.phantom_lesion import SIGNS
 
 # Words as pathology lists of 2006-2017 have them: 17th edition, sometimes the later ones.
@@ -142,7 +142,8 @@ def write_image(
     plain = row["trap"] in ("shared_pixels", "cut_short")
     unit, syntax = ("linear", ExplicitVRLittleEndian) if plain else (row["unit"], row["syntax"])
     magnified = row["trap"] == "magnification_view"
-    write_phantom(path, pixels, case, row["patient_id"], date.date(), pixel_spacing_mm, unit, syntax, magnified)
+    ds = phantom_dataset(pixels, case, row["patient_id"], date.date(), pixel_spacing_mm, unit, path.name, magnified)
+    write_dataset(path, ds, syntax)
     if row["trap"] == "cut_short":
         os.truncate(path, path.stat().st_size * 6 // 10)
     if row["trap"] == "not_a_mammogram":

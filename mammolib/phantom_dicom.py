@@ -164,19 +164,3 @@ def write_dataset(path: Path, ds: Dataset, syntax: str) -> None:
     if syntax != ExplicitVRLittleEndian:
         ds.compress(syntax, generate_instance_uid=False, encoding_plugin="pylibjpeg")
     dcmwrite(path, ds, enforce_file_format=True)
-
-
-def write_phantom(
-    path: Path,
-    presentation: np.ndarray,
-    case: Case,
-    patient_id: str,
-    date: datetime.date,
-    pixel_spacing_mm: float,
-    unit: str,
-    syntax: str,
-    magnified: bool = False,
-) -> None:
-    """Write one image in place; the parameters are those of `phantom_dataset` and `write_dataset`."""
-    ds = phantom_dataset(presentation, case, patient_id, date, pixel_spacing_mm, unit, path.name, magnified)
-    write_dataset(path, ds, syntax)

@@ -5,20 +5,11 @@ import stat
 import numpy as np
 import pandas as pd
 import pytest
+from test_registry import CLASSES, registry
 
 from mammolib import cohort, repeats
 from mammolib.pathology import DESCRIPTION
 from mammolib.registry import classify
-
-CLASSES = ["tubule_forming", "solid", "scirrhous"]
-
-
-def registry(n=6, **columns) -> pd.DataFrame:
-    """n images of n patients, labels the classes in turn; columns given replace these."""
-    table = pd.DataFrame({"patient_id": [f"p{k}" for k in range(n)], "image_path": [f"{k}.png" for k in range(n)]})
-    table = table.assign(label=[CLASSES[k % 3] for k in range(n)], diagnosis_date="2010-05-01", split="")
-    table = table.assign(ImageLaterality="L", ViewPosition="CC", pixel_spacing_mm="0.2")
-    return table.assign(**columns)
 
 
 def test_the_flow_counts_reasons_in_the_order_in_which_they_are_looked_for():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, JPEG2000Lossless
 
 from mammolib.headers import UnreadableImage
@@ -17,6 +17,7 @@ from mammolib.images import (
     read_image,
     source_to_network,
 )
+from mammolib.phantom_dicom import write_dataset
 
 RULES = {"storage_classes": ["mammography"], "keep_burned_in": False, "spacing_range_mm": [0.01, 2.0]}
 
@@ -225,11 +226,7 @@ def write_breast(path, values, syntax=JPEG2000Lossless, **elements) -> None:
         setattr(dataset, name, value)
     dataset.PixelData = values.astype("<u2").tobytes()
     dataset["PixelData"].VR = "OW"
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    if syntax != ExplicitVRLittleEndian:
-        dataset.compress(syntax, encoding_plugin="pylibjpeg")
-    dataset.save_as(path, enforce_file_format=True)
+    write_dataset(path, dataset, syntax)
 
 
 def large_breast(rows, columns, height=0.35, width=0.6, right=False) -> np.ndarray:

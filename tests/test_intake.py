@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     DigitalMammographyXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
@@ -24,6 +24,7 @@ from pydicom.uid import (
 )
 
 from mammolib import intake, leakage
+from mammolib.phantom_dicom import write_dataset
 
 RULES = {"storage_classes": ["mammography"], "keep_burned_in": False, "spacing_range_mm": [0.01, 2.0]}
 READ = {"rules": RULES, "voi": "lut", "voi_index": 0}
@@ -51,11 +52,7 @@ def write_dicom(path, pixels, syntax=ExplicitVRLittleEndian, **elements):
         setattr(dataset, name, value)
     dataset.PixelData = pixels.tobytes()
     dataset["PixelData"].VR = "OW"
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    if syntax != ExplicitVRLittleEndian:
-        dataset.compress(syntax, encoding_plugin="pylibjpeg")
-    dataset.save_as(path, enforce_file_format=True)
+    write_dataset(path, dataset, syntax)
 
 
 def registry(names, **columns) -> pd.DataFrame:

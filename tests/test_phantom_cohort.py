@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mammolib.phantom import Case, compose, draw_parts, pixel_grid
 from mammolib.phantom_cohort import plan_cohort, write_cohort
-from mammolib.phantom_dicom import SYNTAXES, UNITS, to_stored, write_phantom
+from mammolib.phantom_dicom import SYNTAXES, UNITS, phantom_dataset, to_stored, write_dataset
 from mammolib.phantom_lesion import SIGNS, polar
 from mammolib.rooms import project_root
 
@@ -80,7 +80,8 @@ def test_same_seed_same_cohort(tmp_path):
 def test_files_show_what_was_drawn_and_pass_dciodvfy(tmp_path, unit, syntax):
     case, path = Case(3, 1, "MLO", "R", "solid"), tmp_path / "IM.dcm"
     drawn = compose(draw_parts(case, 1.0))
-    write_phantom(path, drawn, case, "SYN00001", pd.Timestamp("2010-03-04").date(), 1.0, unit, syntax)
+    day = pd.Timestamp("2010-03-04").date()
+    write_dataset(path, phantom_dataset(drawn, case, "SYN00001", day, 1.0, unit, path.name), syntax)
     ds = dcmread(path)
     shown = apply_voi_lut(ds.pixel_array, ds).astype(float)
     shown = shown / 4095
