@@ -1,11 +1,16 @@
 """Augmentation of a batch in one resampling: rotation, shift and flips, then multiplicative brightness.
 
 The report's ranges (rotation -0.1 to 0.1 rad, 10 % shift, 10 % brightness, both flips) are the defaults. One Keras
-layer, so that it runs in the compiled step on any backend; it does nothing at inference, and no saved network holds it.
+layer, so that it runs in the compiled step on any backend; it does nothing at inference. The networks of
+`mammolib.training` are saved without it; a model saved with it loads where this module is imported.
 """
+
+import math
 
 import keras
 from keras import ops
+
+from mammolib.parameters import CHOICES, require_choice
 
 
 def transforms(angles, rows, columns, flip_rows, flip_columns, height: int, width: int):
@@ -35,6 +40,7 @@ def transforms(angles, rows, columns, flip_rows, flip_columns, height: int, widt
     return ops.stack([a0, a1, a2, b0, b1, b2, nothing, nothing], axis=1)
 
 
+@keras.saving.register_keras_serializable(package="mammolib")
 class Augmentation(keras.layers.Layer):
     """Random rotation, shift, flips and brightness of (n, height, width, channels) float32 images in [0, 1].
 
@@ -49,11 +55,22 @@ class Augmentation(keras.layers.Layer):
     brightness
         Values are multiplied by 1 - brightness to 1 + brightness (not added to, as Keras' RandomBrightness does) and
         clipped at 1.
+    stretch
+        Before that, divide each moved image by its own maximum, so that the brightest value is 1, as brightness_range
+        of Keras' ImageDataGenerator did in 2018; an image of nothing but 0 stays so.
     fill
         Beyond the edge: ``reflect`` (d c b a | a b c d | d c b a), or ``constant`` 0, the background, which puts a
         black wedge between chest wall and frame that no mammogram has.
     seed
-        Of the layer's own generator; `mammolib.training` resets its state at each epoch.
+        Of the layer's own generator; `mammolib.training` resets its state at each epoch. A saved model holds the seed
+        but no state: once loaded, it draws from the start.
+    kwargs
+        What Keras gives any layer; dtype is float32 unless it is among them, whatever the global policy.
+
+    Raises
+    ------
+    ValueError
+        A range or the fill that is not allowed.
     """
 
     def __init__(
@@ -63,14 +80,26 @@ class Augmentation(keras.layers.Layer):
         flip_vertical: bool = True,
         flip_horizontal: bool = True,
         brightness: float = 0.1,
+        stretch: bool = False,
         fill: str = "reflect",
         seed: int = 0,
+        **kwargs,
     ) -> None:
-        super().__init__(dtype="float32")
+        super().__init__(**{"dtype": "float32", **kwargs})
+        # a shift by 1 leaves nothing of the image, a factor of 0 nothing to see; NaN fails each comparison
+        for name, value, end in (("rotation", rotation, math.inf), ("shift", shift, 1), ("brightness", brightness, 1)):
+            if not 0 <= value < end:
+                raise ValueError(f"{name}: {value}; allowed is 0 <= {name} < {end}")
+        require_choice("fill", fill, CHOICES["fill"])
         self.rotation, self.shift, self.brightness = rotation, shift, brightness
         self.flip_vertical, self.flip_horizontal = flip_vertical, flip_horizontal
-        self.fill = fill
+        self.stretch, self.fill, self.seed = stretch, fill, seed
         self.generator = keras.random.SeedGenerator(seed)
+
+    def get_config(self) -> dict:
+        """Return all arguments, for Keras to save and to build the layer again."""
+        names = ("rotation", "shift", "flip_vertical", "flip_horizontal", "brightness", "stretch", "fill", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def call(self, images, training: bool = False):
         """Return images of the same shape, unchanged unless `training`."""
@@ -93,5 +122,8 @@ class Augmentation(keras.layers.Layer):
         moved = ops.image.affine_transform(
             images, transform, interpolation="bilinear", fill_mode=self.fill, data_format="channels_last"
         )
+        if self.stretch:
+            brightest = ops.max(moved, axis=(1, 2, 3), keepdims=True)
+            moved = moved / ops.where(brightest > 0, brightest, 1.0)
         factor = 1 + self.brightness * draw[5]
         return ops.minimum(moved * ops.reshape(factor, (-1, 1, 1, 1)), 1.0)
