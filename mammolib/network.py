@@ -4,14 +4,17 @@ Layer names are those of ``keras.applications.VGG16`` (``block1_conv1`` ... ``bl
 find their layer by name; the last two layers are always ``logits`` (linear) and ``probabilities`` (softmax).
 """
 
+import os
 from pathlib import Path
 
 import keras
 import numpy as np
+from IPython.utils.capture import capture_output
 
 from mammolib.parameters import CHOICES, require_choice
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions; a 2 x 2 maximum follows each block
+CONVOLUTIONS = tuple(f"block{block}_conv{i}" for block, (_, last) in enumerate(BLOCKS, 1) for i in range(1, last + 1))
 FULLY_CONNECTED = 4096
 INITIALIZERS = {
     "glorot_uniform": keras.initializers.GlorotUniform,
@@ -95,8 +98,7 @@ def build_network(
     x = keras.layers.Dense(classes, name="logits", kernel_initializer=kernel(), dtype="float32")(x)
     outputs = keras.layers.Activation("softmax", name="probabilities", dtype="float32")(x)
     network = keras.Model(inputs, outputs, name="vgg16")
-    if weights is not None:
-        take_weights(network, weights)
+    take_weights(network, weights)
     return network
 
 
@@ -131,80 +133,122 @@ def check_architecture(input_shape: tuple[int, int, int], classes: int, head: st
         raise ValueError(f"classes: {classes}; at least 2")
 
 
-def take_weights(network: keras.Model, weights: str) -> list[str]:
-    """Set the layers of `network` that `weights` holds under the same name and in the same shape.
+def take_weights(network: keras.Model, weights: str | None) -> list[dict]:
+    """Set the layers of `network` that `weights` holds under the same name and in the same shapes.
+
+    All 13 convolutions have to fit, or nothing is set; of the head is taken what fits. RGB kernels of ``block1_conv1``
+    are summed for a one-channel network: grey in all three channels gives the same sums. A second call changes nothing.
 
     Parameters
     ----------
     weights
-        ``imagenet`` (Keras' own file of VGG-16 without its top, looked for in ``~/.keras/models`` and fetched where it
-        is missing), a ``.keras`` model, or the ``.weights.h5`` of a VGG-16. RGB kernels of ``block1_conv1`` are summed
-        for a one-channel network: grey in all three channels gives the same sums.
+        None (nothing is set), ``imagenet`` (Keras' own file of VGG-16 without its top, looked for in ``models`` of
+        KERAS_HOME, by default ``~/.keras``, and fetched where it is missing), or a VGG-16 in a ``.keras`` or
+        ``.weights.h5`` file of Keras 3.6 or newer, by this module or ``keras.applications``: their names are the same.
 
     Returns
     -------
-    list of str
-        Names of the layers taken; the rest keep their random start.
+    list of dict
+        One row for each layer of the network that has weights, then for each that only the file has: layer, taken
+        (True or False), why (empty where simply taken), shapes (of its arrays in the network), stored (in the file).
 
     Raises
     ------
     FileNotFoundError
-        The file is missing, or the ImageNet file is neither there nor reachable.
+        The file is missing, or the ImageNet file is neither there nor to be had.
     ValueError
-        Another kind of file, or no convolution fits.
+        Another kind of file, an unreadable one, or one whose convolutions are not this network's.
     """
-    source, taken = stored_weights(weights), []
-    for layer in network.layers:
-        values = source.get(layer.name)
-        if not values:
-            continue
-        shapes = [value.shape for value in layer.get_weights()]
-        if values[0].ndim == 4 and values[0].shape[2] == 3 and shapes[0][2] == 1:
-            values = [values[0].sum(axis=2, keepdims=True), *values[1:]]
-        if [value.shape for value in values] == shapes:
-            layer.set_weights(values)
-            taken.append(layer.name)
-    if not any("_conv" in name for name in taken):
-        widths = f"{network.get_layer('block1_conv1').filters} channels in block1_conv1"
-        raise ValueError(f"weights: no convolution of {weights} fits this network ({widths}); see width")
-    return taken
+    source, rows, fitting = stored_weights(weights), [], []
+    for layer in [layer for layer in network.layers if layer.weights]:
+        values, why = source.pop(layer.name, []), ""
+        shapes, stored = shapes_of(layer.weights), shapes_of(values)
+        if layer.name == CONVOLUTIONS[0] and stored.startswith("3 x 3 x 3 x") and shapes.startswith("3 x 3 x 1 x"):
+            values, why = [values[0].sum(axis=2, keepdims=True), *values[1:]], "three channels summed"
+        taken = shapes_of(values) == shapes
+        if taken:
+            fitting.append((layer, values))
+        else:
+            why = "other shapes" if values else "random" if weights is None else "not in the file"
+        rows.append({"layer": layer.name, "taken": taken, "why": why, "shapes": shapes, "stored": stored})
+    for name, values in source.items():
+        row = {"layer": name, "taken": False, "why": "not in this network", "shapes": "", "stored": shapes_of(values)}
+        rows.append(row)
+    if weights is not None:
+        check_convolutions(rows, weights)
+    for layer, values in fitting:
+        layer.set_weights(values)
+    return rows
 
 
-def stored_weights(weights: str) -> dict[str, list[np.ndarray]]:
+def shapes_of(arrays: list) -> str:
+    """Return the shapes of a layer's arrays in words: ``3 x 3 x 1 x 64, 64`` for a kernel and its bias."""
+    return ", ".join(" x ".join(map(str, array.shape)) for array in arrays)
+
+
+def check_convolutions(rows: list[dict], weights: str) -> None:
+    """Raise a ValueError unless the rows of `take_weights` say that the file is a VGG-16 of the network's width."""
+    for row in rows:
+        name, stored = row["layer"], row["stored"]
+        if name in CONVOLUTIONS and not stored:
+            raise ValueError(f"weights: {weights} holds no layer named {name}; allowed is a VGG-16")
+        if name in CONVOLUTIONS and not row["taken"]:
+            raise ValueError(f"weights: {weights}: {name} is {stored}, in this network {row['shapes']}; see width")
+        if "_conv" in name and name not in CONVOLUTIONS:
+            raise ValueError(f"weights: {weights} holds {name} ({stored}), which VGG-16 does not have")
+
+
+def stored_weights(weights: str | None) -> dict[str, list[np.ndarray]]:
     """Return {layer name: its arrays} of what `take_weights` was given."""
+    if weights is None:
+        return {}
     if weights == "imagenet":
-        try:
-            source = keras.applications.VGG16(include_top=False, weights="imagenet")
-        except Exception as error:  # Keras raises a bare Exception where the download fails
-            raise FileNotFoundError(
-                f"weights: imagenet could not be fetched; put {IMAGENET_FILE} into ~/.keras/models ({error})"
-            ) from error
-        return {layer.name: layer.get_weights() for layer in source.layers}
-    path = Path(weights)
-    if not path.name.endswith((".keras", ".weights.h5")):
+        return imagenet_weights()
+    if not weights.endswith((".keras", ".weights.h5")):
         raise ValueError(f"weights: {weights!r}; allowed are null, imagenet, or a path to a .keras or .weights.h5 file")
-    if not path.is_file():
+    if not Path(weights).is_file():
         raise FileNotFoundError(f"weights: {weights} does not exist")
-    if path.suffix == ".keras":
-        return {layer.name: layer.get_weights() for layer in keras.saving.load_model(path, compile=False).layers}
-    return convolutions_of_h5(path)
+    try:
+        with capture_output():  # it prints the path that it opened
+            file = keras.saving.KerasFileEditor(weights)
+    except Exception as error:  # zip, HDF5 and JSON each fail in their own way
+        raise ValueError(f"weights: {weights} can't be read as a file of Keras ({error})") from error
+    source = {}
+    for key, values in file.weights_dict.get("layers", {}).items():
+        name = file.object_metadata.get(f"/layers/{key}", {}).get("name", key)
+        source[name] = [values[number] for number in sorted(values) if isinstance(values[number], np.ndarray)]
+    return {name: arrays for name, arrays in source.items() if arrays}
 
 
-def convolutions_of_h5(path: Path) -> dict[str, list[np.ndarray]]:
-    """Return VGG-16's 13 convolutions from a Keras 3 weights file, which numbers layers by kind and keeps no names."""
-    import h5py
+def imagenet_weights() -> dict[str, list[np.ndarray]]:
+    """Return {layer name: its arrays} of Keras' VGG-16 without its top, from the user's folder or fetched once."""
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    try:
+        source = keras.applications.VGG16(include_top=False, weights="imagenet")
+    except Exception as error:  # Keras raises a bare Exception where the download fails
+        raise FileNotFoundError(
+            f"weights: imagenet is neither whole in {folder} nor to be fetched; put {IMAGENET_FILE} there ({error})"
+        ) from error
+    return {layer.name: layer.get_weights() for layer in source.layers if layer.weights}
 
-    names = [f"block{block}_conv{i}" for block, (_, count) in enumerate(BLOCKS, 1) for i in range(1, count + 1)]
-    with h5py.File(path) as opened:
-        stored = opened["layers"]
-        keys = ["conv2d", *(f"conv2d_{number}" for number in range(1, len(names)))]
-        missing = [key for key in keys if key not in stored]
-        if missing:
-            raise ValueError(f"weights: {path} holds no {missing[0]}; allowed is a VGG-16 with 13 convolutions")
-        return {
-            name: [np.asarray(stored[key]["vars"][index]) for index in ("0", "1")]
-            for name, key in zip(names, keys, strict=True)
-        }
+
+def freeze(network: keras.Model, blocks: int) -> None:
+    """Make the first `blocks` of the five blocks untrainable and all other layers trainable.
+
+    Fine-tuning in two phases is two calls: with 5 only the head trains, then with fewer, 0 for none. What was compiled
+    before has to be compiled again, with a new optimiser. BatchNormalization in a frozen block computes as at inference
+    also while the rest trains: from its stored mean and variance, which then stay as they are.
+
+    Raises
+    ------
+    ValueError
+        `blocks` is not 0 to 5.
+    """
+    if blocks not in range(len(BLOCKS) + 1):
+        raise ValueError(f"frozen_blocks: {blocks}; allowed is 0 to {len(BLOCKS)}")
+    frozen = tuple(f"block{block}_" for block in range(1, blocks + 1))
+    for layer in network.layers:
+        layer.trainable = not layer.name.startswith(frozen)
 
 
 def layer_table(network: keras.Model) -> list[dict]:
