@@ -14,7 +14,7 @@ import tensorflow as tf
 from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.layercam import Layercam
 
-from mammolib.training import to_network
+from mammolib.network_input import to_network
 
 
 def _in_float32(gradients: tf.Tensor) -> tf.Tensor:
@@ -142,7 +142,7 @@ def class_maps(
     maps = np.empty((len(images), len(classes), *grid), np.float32)
     for start in range(0, len(images), batch_size):
         stored = images[start : start + batch_size]
-        batch = tf.constant(to_network(stored) if stored.dtype == np.uint16 else stored)
+        batch = tf.constant(to_network(stored, model.input_shape[-1]) if stored.dtype == np.uint16 else stored)
         for k, index in enumerate(classes):
             maps[start : start + batch_size, k] = explain(
                 lambda logits, index=index: tf.cast(logits[:, index], tf.float32),

@@ -1,4 +1,4 @@
-"""Who trains and who is held out: whole patients, classes spread evenly."""
+"""Who trains and who is held out: whole patients, classes spread evenly; and which rows and labels a training gets."""
 
 from collections.abc import Sequence
 
@@ -46,3 +46,18 @@ def validation_part(labels: Sequence, patients: Sequence, share: float, seed: in
             f"allowed is {1 / fewest:.3g} or more, or 0 (nobody)"
         )
     return np.where(patient_folds(labels, patients, parts, seed) == 0, 0, -1)
+
+
+def downsampled(rows: np.ndarray, labels: np.ndarray, seed: int | list[int]) -> np.ndarray:
+    """Draw from `rows` as many of each class as the rarest has among them; without replacement, in ascending order."""
+    rng, of_rows = np.random.default_rng(seed), np.asarray(labels)[rows]
+    classes, counts = np.unique(of_rows, return_counts=True)
+    drawn = [rng.choice(np.asarray(rows)[of_rows == name], counts.min(), replace=False) for name in classes]
+    return np.sort(np.concatenate(drawn)) if drawn else np.asarray(rows)
+
+
+def shuffled(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Return a copy of `labels` permuted among `rows` alone: the control that must learn nothing."""
+    out = labels.copy()
+    out[rows] = np.random.default_rng([seed, 0]).permutation(labels[rows])
+    return out

@@ -30,6 +30,11 @@ RANGES = {
     "conspicuity": (0, 10),
     "visibility": (0, 10),
     "epochs": (1, 10**5),
+    "checkpoint_every": (0, 10**5),
+    "frozen_blocks": (0, 5),
+    "head_epochs": (0, 10**5),
+    "downsampling_draws": (0, 1000),
+    "channels": (1, 3),
     "batch_size": (1, 10**5),
     "folds": (1, 100),
     "bootstrap_draws": (100, 10**6),  # 2.5 % of fewer is one or two draws
@@ -37,8 +42,8 @@ RANGES = {
     "shufflings": (1, 100),
     "validation_share": (0, 0.5),
     "rotation": (0, 3.1416),  # radians
-    "shift": (0, 1),
-    "brightness": (0, 1),
+    "shift": (0, 0.99),
+    "brightness": (0, 0.99),
     "dropout": (0, 0.99),
     "width": (0.001, 4),  # 1 is the published VGG-16
     "operation_threads": (0, 1024),
@@ -57,6 +62,8 @@ CHOICES = {
     "initializer": ("glorot_uniform", "he_normal", "he_uniform"),
     "optimizer": ("adam", "sgd"),
     "schedule": ("constant", "cosine"),
+    "keep": ("last", "best"),
+    "folds_by": ("patient", "image"),
     "clip": ("global", "variable", "none"),
     "fill": ("constant", "reflect"),
     "dtype_policy": ("float32", "mixed_bfloat16", "auto"),

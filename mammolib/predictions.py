@@ -107,6 +107,7 @@ def predict_cohort(
     part: str,
     images: Path,
     classes: list[str],
+    drawn_by: dict | None = None,
 ) -> pd.DataFrame:
     """Predict each image by the models that did not train on it.
 
@@ -123,6 +124,8 @@ def predict_cohort(
         `development`: model k on fold k, out of fold; images that no model held out are left out.
     images
         `.npy` of that part, `(n, height, width) uint16`.
+    drawn_by
+        Settings of `augmentation.Augmentation`, of which each image is judged as one draw; None judges it as it is.
 
     Returns
     -------
@@ -143,7 +146,7 @@ def predict_cohort(
     for number, path in models.items():
         chosen = np.arange(len(rows)) if testing else np.flatnonzero(fold == number)
         if len(chosen):
-            total[chosen] += _predict(path, pixels, chosen)
+            total[chosen] += _predict(path, pixels, chosen, drawn_by)
             models_seen[chosen] += 1
     held_out = models_seen > 0
     if not held_out.any():
@@ -156,10 +159,24 @@ def predict_cohort(
     return table.reset_index(drop=True)
 
 
-def _predict(path: Path, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def cautions(training: dict, part: str, tested_as_authors: bool) -> list[str]:
+    """Say what makes a number better or other than that of unseen patients, from the parameters of 02 and 03."""
+    notes = []
+    if part == "development" and training["folds_by"] == "image":
+        notes.append("too good: the folds were dealt by image, so a patient can stand on both sides")
+    if part == "development" and training["keep"] == "best":
+        notes.append("too good: each network's epoch was chosen by the loss on the very images that it is judged on")
+    if tested_as_authors:
+        notes.append("distorted: images judged through the augmentation and down-sampled, as the authors' code does")
+    return notes
+
+
+def _predict(path: Path, images: np.ndarray, rows: np.ndarray, drawn_by: dict | None) -> np.ndarray:
     # here, not above: evaluating saved predictions needs no TensorFlow
     import keras
 
+    from mammolib.augmentation import Augmentation
     from mammolib.training import predict
 
-    return predict(keras.saving.load_model(path, compile=False, safe_mode=True), images, rows=rows)
+    network = keras.saving.load_model(path, compile=False, safe_mode=True)
+    return predict(network, images, rows=rows, augmentation=Augmentation(**drawn_by) if drawn_by else None)

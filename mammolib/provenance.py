@@ -86,18 +86,18 @@ def backend() -> str | None:
 def threads() -> dict:
     """Return what bit-equal repetition hangs on: the cores in use, and limits set by environment or TensorFlow."""
     found = {"cores": usable_cores(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
-    if "tensorflow" in sys.modules:
+    if backend() == "tensorflow" and "tensorflow" in sys.modules:  # Keras on JAX imports it too, when it saves
         found["intra_op"] = sys.modules["tensorflow"].config.threading.get_intra_op_parallelism_threads()
     return found
 
 
 def device() -> str:
-    """Return the accelerator's name where one is in use, else the processor's."""
-    if "tensorflow" in sys.modules:
+    """Return the accelerator's name where the backend has one in use, else the processor's."""
+    if backend() == "tensorflow" and "tensorflow" in sys.modules:
         config = sys.modules["tensorflow"].config
         for gpu in config.list_physical_devices("GPU"):
             return f"GPU: {config.experimental.get_device_details(gpu).get('device_name', 'unknown')}"
-    if "jax" in sys.modules and sys.modules["jax"].default_backend() != "cpu":
+    if backend() == "jax" and sys.modules["jax"].default_backend() != "cpu":
         return f"{sys.modules['jax'].default_backend().upper()}: {sys.modules['jax'].devices()[0].device_kind}"
     return f"CPU: {processor_name()}"
 

@@ -1,75 +1,47 @@
-"""Training: input values, optimiser, and a loop whose order and randomness follow from (seed, epoch).
+"""Training: a loop whose order and randomness follow from (seed, epoch), and prediction.
 
 Only Keras and NumPy in the loop, so that any Keras backend trains. Images stay (n, height, width) uint16, memory-
 mapped where the caller maps them, and become (batch, height, width, 1) float32 in [0, 1] a batch at a time.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from mammolib.parameters import CHOICES, require_choice
+from mammolib import checkpoint
+from mammolib.network_input import to_network
+from mammolib.recipe import rate_at
 
-OPTIMIZERS = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
-CLIPS = {"global": "global_clipnorm", "variable": "clipnorm", "none": None}
-IMAGENET_GREY = (103.939 + 116.779 + 123.68) / 3  # means of blue, green, red that keras.applications.vgg16 subtracts
 HISTORY = (
     "fold", "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds", "learning_rate",
 )  # fmt: skip
 
 
-def to_network(images: np.ndarray) -> np.ndarray:
-    """Convert (n, height, width) uint16 to (n, height, width, 1) float32 in [0, 1]."""
-    if images.dtype != np.uint16 or images.ndim != 3:
-        raise ValueError(f"images: {images.dtype} of shape {images.shape}; allowed is uint16 (n, height, width)")
-    return np.multiply(images[..., None], np.float32(1 / 65535), dtype=np.float32)
-
-
-def input_scaling(images: np.ndarray, kind: str, rows: np.ndarray) -> tuple[float, float]:
-    """Return the factor and offset of the network's first layer.
-
-    Parameters
-    ----------
-    images
-        (n, height, width) uint16.
-    rows
-        Row numbers of the training images; up to 256 of them, evenly spaced, are read.
-    kind
-        ``unit`` leaves values in [0, 1]. ``standardise`` brings pixels above 0 (the breast, where the background is
-        zero) to mean 0 and standard deviation 1: without it, what all breasts share outweighs what tells them apart,
-        and small steps learn nothing. ``imagenet`` is what Keras' ImageNet kernels were trained on: 0 to 255 minus the
-        mean grey of its photographs.
-    """
-    require_choice("input_scaling", kind, CHOICES["input_scaling"])
-    if kind == "unit":
-        return 1.0, 0.0
-    if kind == "imagenet":
-        return 255.0, -IMAGENET_GREY
-    sample = images[rows[:: -(-len(rows) // 256)]]
-    breast = sample[sample > 0].astype(np.float64) / 65535
-    if breast.size == 0 or breast.std() == 0:
-        raise ValueError("input_scaling: standardise, but the training images are flat; allowed for them is unit")
-    return float(1 / breast.std()), float(-breast.mean() / breast.std())
-
-
 def predict(
-    network: keras.Model, images: np.ndarray, batch_size: int | None = None, rows: np.ndarray | None = None
+    network: keras.Model,
+    images: np.ndarray,
+    batch_size: int | None = None,
+    rows: np.ndarray | None = None,
+    augmentation: keras.layers.Layer | None = None,
 ) -> np.ndarray:
     """Return the (n, classes) float32 output of `network` for (n, height, width) uint16 images, or for `rows` of them.
 
-    A memory map is read a batch at a time; None takes 64 images of 224 x 224 pixels, and fewer of larger ones.
+    A memory map is read a batch at a time; None takes 64 images of 224 x 224 pixels, and fewer of larger ones. With an
+    augmentation each image is judged as one draw of it, as the authors' public code did: that distorts the number.
     """
     without_xla(network)
     # the first block of the published width holds 64 float32 channels a pixel: over 8 GB for 64 images of 500 x 500
     batch_size = batch_size or max(1, min(64, 64 * 224**2 // (images.shape[1] * images.shape[2])))
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
-    parts = [
-        np.asarray(network.predict_on_batch(to_network(images[rows[start : start + batch_size]])))
-        for start in range(0, len(rows), batch_size)
-    ]
-    return np.concatenate(parts) if parts else np.zeros((0, network.output_shape[-1]), np.float32)
+    parts = [np.zeros((0, network.output_shape[-1]), np.float32)]
+    for start in range(0, len(rows), batch_size):
+        batch = to_network(images[rows[start : start + batch_size]], network.input_shape[-1])
+        shown = batch if augmentation is None else augmentation(batch, training=True)
+        parts.append(np.asarray(network.predict_on_batch(shown)))
+    return np.concatenate(parts)
 
 
 def without_xla(model: keras.Model) -> None:
@@ -112,29 +84,6 @@ def seed_of(seed: int, fold: int) -> int:
     return int(np.random.SeedSequence([seed, fold]).generate_state(1)[0] >> 1)
 
 
-def make_optimizer(
-    optimizer: str, learning_rate: float, clip: str = "none", clip_norm: float = 0.001
-) -> keras.optimizers.Optimizer:
-    """Return the optimiser; `clip` is by the norm of all gradients (``global``), of each (``variable``), or ``none``.
-
-    Stand-alone Keras of 2018 clipped by the global norm under the name that clips each variable in Keras 3.
-    """
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate: {learning_rate}; allowed is above 0")
-    if clip != "none" and not clip_norm > 0:
-        raise ValueError(f"clip_norm: {clip_norm}; allowed is above 0 where clip is {clip}")
-    settings = {CLIPS[clip]: clip_norm} if clip != "none" else {}
-    return OPTIMIZERS[optimizer](learning_rate=learning_rate, **settings)
-
-
-def rate_at(epoch: int, epochs: int, learning_rate: float, schedule: str) -> float:
-    """Return the learning rate of `epoch` (from 1): constant, or half a cosine that would reach 0 after the last."""
-    require_choice("schedule", schedule, CHOICES["schedule"])
-    if schedule == "constant":
-        return learning_rate
-    return learning_rate * 0.5 * (1 + float(np.cos(np.pi * (epoch - 1) / epochs)))
-
-
 def epoch_order(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     """Return `rows` in the order of (seed, epoch), whatever was drawn before."""
     return np.random.default_rng([seed, epoch]).permutation(rows)
@@ -163,14 +112,8 @@ def make_trainer(
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
     without_xla(trainer)
+    trainer.optimizer.build(trainer.trainable_variables)  # else its state could not be set before the first step
     return trainer
-
-
-def shuffled(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Return a copy of `labels` permuted among `rows` alone: the control that must learn nothing."""
-    out = labels.copy()
-    out[rows] = np.random.default_rng([seed, 0]).permutation(labels[rows])
-    return out
 
 
 def fit(
@@ -186,10 +129,18 @@ def fit(
     optimizer: keras.optimizers.Optimizer,
     schedule: str = "constant",
     augmentation: keras.layers.Layer | None = None,
+    augment_validation: bool = False,
+    after: int = 0,
+    earlier: Sequence[dict] = (),
+    best: keras.Model | None = None,
     fold: int = 0,
+    runs: int = 1,
+    keep_in: Path | None = None,
+    keep_every: int = 1,
+    facts: dict[str, dict] | None = None,
     report: Callable[[str], None] = print,
 ) -> list[dict]:
-    """Train `network` in place.
+    """Train `network` in place, or go on where a run before was stopped: on one machine with equal weights.
 
     Parameters
     ----------
@@ -200,47 +151,79 @@ def fit(
     training_rows, validation_rows
         Row numbers; without validation rows its loss and accuracy are NaN.
     optimizer
-        As `make_optimizer` returns it; its learning rate is the schedule's start.
+        As `recipe.make_optimizer` returns it; its learning rate is the schedule's start.
+    augment_validation
+        Judge the validation rows through the augmentation too, as the authors' public code did.
+    after, earlier
+        How many epochs came before, in other phases (`mammolib.phases`), and their rows where no checkpoint has them.
+    best
+        A copy of the network, which gets its weights at each epoch with a lower validation loss than all before.
     fold
         Goes into the history and the printed lines.
+    runs
+        How many folds there are: there has to be space for the checkpoints of all.
+    keep_in, keep_every, facts
+        Of the checkpoint: its file (None keeps none), the epochs from one to the next (0 keeps none; the last epoch
+        has one), and `checkpoint.run_facts`; one of other facts is not taken up.
     report
-        Gets one plain line an epoch.
+        Gets one plain line an epoch, and one about a checkpoint that was found.
 
     Returns
     -------
     list of dict
-        One row an epoch with the keys of `HISTORY`. Loss and accuracy are means over the epoch's augmented batches,
-        while the network was changing; the validation's are of the epoch's end, without augmentation.
+        One row an epoch with the keys of `HISTORY`, earlier ones first. Loss and accuracy are means over the epoch's
+        augmented batches, while the network was changing; the validation's are of the epoch's end.
 
     Raises
     ------
     ValueError
         A batch larger than the training part, or labels out of range.
     FloatingPointError
-        The loss is not finite.
+        The loss is not finite, or explodes.
+    OSError
+        No space for a checkpoint; before the first epoch where it can be known.
     """
     training_rows = np.asarray(training_rows)
     check_run(network, images, labels, training_rows, batch_size)
     start_rate = float(optimizer.learning_rate)
     trainer = make_trainer(network, optimizer, augmentation)
-    history, began = [], time.perf_counter()
-    for epoch in range(1, epochs + 1):
+    kept, history = [*trainer.weights, *trainer.optimizer.variables, *(best.weights if best else [])], list(earlier)
+    keep_every = keep_every if keep_in else 0
+    if keep_every:
+        history = checkpoint.take_up(keep_in, facts or {}, kept, f"fold {fold}", after, report) or history
+        checkpoint.require_space(keep_in, kept, runs)
+    began, done, last = time.perf_counter(), max(len(history), after), after + epochs
+    for epoch in range(done + 1, last + 1):
         epoch_began = time.perf_counter()
-        rate = rate_at(epoch, epochs, start_rate, schedule)
+        rate = rate_at(epoch - after, epochs, start_rate, schedule)
         trainer.optimizer.learning_rate = rate
         reseed(trainer, seed, epoch)
         loss, accuracy = run_epoch(trainer, images, labels, epoch_order(training_rows, seed, epoch), batch_size)
-        if not np.isfinite(loss):
-            raise FloatingPointError(
-                f"loss is {loss} in epoch {epoch} of fold {fold} at learning rate {rate:.3g}; "
-                "try a lower learning_rate, or clip: global"
-            )
-        validation_loss, validation_accuracy = validate(network, images, labels, validation_rows)
-        seconds = time.perf_counter() - epoch_began
-        values = (fold, epoch, loss, accuracy, validation_loss, validation_accuracy, seconds, rate)
+        check_loss(loss, [row["loss"] for row in history], network.output_shape[-1], epoch, fold, rate)
+        validation = validate(network, images, labels, validation_rows, augmentation if augment_validation else None)
+        if best is not None and validation[0] < min((row["validation_loss"] for row in history), default=np.inf):
+            best.set_weights(network.get_weights())
+        values = (fold, epoch, loss, accuracy, *validation, time.perf_counter() - epoch_began, rate)
         history.append(dict(zip(HISTORY, values, strict=True)))
-        report(epoch_line(history[-1], epochs, (time.perf_counter() - began) / epoch * (epochs - epoch)))
+        if keep_every and (epoch % keep_every == 0 or epoch == last):
+            checkpoint.keep(keep_in, facts or {}, history, kept)
+        seconds_left = (time.perf_counter() - began) / (epoch - done) * (last - epoch)
+        report(epoch_line(history[-1], last, seconds_left))
     return history
+
+
+def check_loss(loss: float, earlier: list[float], classes: int, epoch: int, fold: int, rate: float) -> None:
+    """Raise a FloatingPointError for a loss that is not finite or explodes, with epoch, rate and a hint.
+
+    It explodes where it is over ten times what guessing costs, ln(classes), and not below the lowest of the epochs
+    before: a random start may be as far off, but falls.
+    """
+    where = f"in epoch {epoch} of fold {fold} at learning rate {rate:.3g}; try a lower learning_rate, or clip: global"
+    if not np.isfinite(loss):
+        raise FloatingPointError(f"loss is {loss} {where}")
+    guessing = float(np.log(classes))
+    if earlier and loss > 10 * guessing and loss >= min(earlier):
+        raise FloatingPointError(f"loss explodes to {loss:.3g} (guessing costs {guessing:.3g}) {where}")
 
 
 def check_run(network: keras.Model, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, batch_size: int) -> None:
@@ -261,7 +244,8 @@ def run_epoch(
     sums = np.zeros(2)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        loss, accuracy = trainer.train_on_batch(to_network(images[rows]), labels[rows])
+        batch = to_network(images[rows], trainer.input_shape[-1])
+        loss, accuracy = trainer.train_on_batch(batch, labels[rows])
         if not np.isfinite(loss):
             return float(loss), float("nan")
         sums += np.array([loss, accuracy]) * len(rows)
@@ -270,12 +254,16 @@ def run_epoch(
 
 
 def validate(
-    network: keras.Model, images: np.ndarray, labels: np.ndarray, rows: np.ndarray | None
+    network: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray | None,
+    augmentation: keras.layers.Layer | None = None,
 ) -> tuple[float, float]:
-    """Return cross-entropy and accuracy of `network` on the given rows, NaN without rows."""
+    """Return cross-entropy and accuracy of `network` on the given rows, NaN without rows; see `predict`."""
     if rows is None or len(rows) == 0:
         return float("nan"), float("nan")
-    probabilities = predict(network, images, rows=rows)
+    probabilities = predict(network, images, rows=rows, augmentation=augmentation)
     of_label = probabilities[np.arange(len(rows)), labels[rows]]
     right = probabilities.argmax(axis=1) == labels[rows]
     return float(-np.log(np.maximum(of_label, 1e-7)).mean()), float(right.mean())

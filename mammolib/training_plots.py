@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -24,21 +25,24 @@ def recipe_table(parameters: dict, image_shape: tuple[int, int], recipes: Path) 
     image_shape
         (height, width) of the network's input.
     recipes
-        CSV of facts: ``parameter, label, report, authors``; of the report doi 10.1007/s11604-020-01070-9 and its
-        grant's final report.
+        CSV of facts: ``parameter, label, report, authors, switch``; of the report doi 10.1007/s11604-020-01070-9 and
+        its grant's final report, of the code its repository; the switch names the parameters that set it.
 
     Returns
     -------
     DataFrame
-        Index ``parameter``, the facts' labels; columns ``report``, ``authors' code``, ``this run``, and
-        ``as reported`` (yes, no, or not stated).
+        Index ``recipe``, the facts' labels; columns ``report``, ``authors' code``, ``this run``, ``as reported`` and
+        ``as their code`` (yes, no, or not stated), and ``switch``.
     """
     facts = pd.read_csv(recipes, dtype=str, keep_default_na=False)
     run = facts["parameter"].map(recipe_texts(parameters, image_shape))
-    unknown = facts["report"].str.endswith(UNKNOWN)
-    same = np.where(unknown, UNKNOWN, np.where(facts["report"] == run, "yes", "no"))
-    table = facts.assign(**{"this run": run, "as reported": same}).rename(columns={"authors": "authors' code"})
-    return table.drop(columns="parameter").set_index("label").rename_axis("parameter")
+    same = {
+        f"as {name}": np.where(facts[key].str.endswith(UNKNOWN), UNKNOWN, np.where(facts[key] == run, "yes", "no"))
+        for key, name in (("report", "reported"), ("authors", "their code"))
+    }
+    table = facts.assign(**{"this run": run}, **same).rename(columns={"authors": "authors' code"})
+    order = ["report", "authors' code", "this run", *same, "switch"]
+    return table.set_index("label").rename_axis("recipe")[order]
 
 
 def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
@@ -47,25 +51,35 @@ def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
     scalings = {"unit": "0 to 1", "imagenet": "0 to 255, less the mean", "standardise": "mean 0, SD 1"}
     texts = {name: str(p[name]) for name in ("head", "optimizer", "epochs", "batch_size", "fill", "dtype_policy")}
     texts |= {name: f"{p[name]:g}" for name in ("width", "dropout", "rotation")}
-    texts |= {name: f"{p[name]:.0%}" for name in ("shift", "brightness")}
     # what is held out is one of round(1 / share) parts: 0.4 is one in two
-    share = f"1 in {round(1 / p['validation_share'])} by patient" if p["validation_share"] else "nobody"
-    normalised = {"dense256": "head"}.get(p["head"], "none")
+    share = f"1 in {round(1 / p['validation_share'])} by {p['folds_by']}" if p["validation_share"] else "nobody"
+    draws = f"{p['downsampling_draws']} draws, the epochs each" if p["downsampling_draws"] else "none"
+    frozen = f"all but blocks 1 to {p['frozen_blocks']}" if p["frozen_blocks"] else "all"
     return texts | {
         "convolutions": "13",
-        "batch_normalization": "each block" if p["batch_normalization"] else normalised,
+        "shift": f"{p['shift']:.0%}",
+        "batch_normalization": "each block"
+        if p["batch_normalization"]
+        else {"dense256": "head"}.get(p["head"], "none"),
         "weights": Path(p["weights"]).name if p["weights"] else f"random, {p['initializer']}",
-        "image": f"{image_shape[0]} x {image_shape[1]}, grey",
+        "frozen": frozen + (f", {p['head_epochs']} epochs the head" if p["head_epochs"] else ""),
+        "image": f"{image_shape[0]} x {image_shape[1]}, {'grey' if p['channels'] == 1 else 'RGB'}",
         "input_scaling": scalings[p["input_scaling"]],
         "learning_rate": f"{p['learning_rate']:g}" + ("" if p["schedule"] == "constant" else f", {p['schedule']}"),
         "clip": "none" if p["clip"] == "none" else f"{p['clip_norm']:g}, {p['clip']} norm",
+        "downsampling_draws": draws,
+        "keep": {"last": "last", "best": "lowest validation loss"}[p["keep"]],
+        "brightness": f"{p['brightness']:.0%}" + (", stretched" if p["stretch"] else ""),
         "flips": flips[p["flip_vertical"], p["flip_horizontal"]],
-        "held_out": f"{p['folds']} folds by patient" if p["folds"] > 1 else share,
+        "held_out": f"{p['folds']} folds by {p['folds_by']}" if p["folds"] > 1 else share,
+        "augment_validation": "augmented" if p["augment_validation"] else "as curated",
         "shuffle_labels": "shuffled" if p["shuffle_labels"] else "as diagnosed",
     }
 
 
-def plot_curves(history: pd.DataFrame, value: str, ax: Axes, chance: float | None = None) -> Axes:
+def plot_curves(
+    history: pd.DataFrame, value: str, ax: Axes, chance: float | None = None, kept: dict[int, int] | None = None
+) -> Axes:
     """Draw training (dashed) and validation (solid) against epochs, one colour a fold.
 
     Parameters
@@ -76,12 +90,17 @@ def plot_curves(history: pd.DataFrame, value: str, ax: Axes, chance: float | Non
         ``loss`` (cross-entropy, nats) or ``accuracy``.
     chance
         Drawn as a dotted line: ln(classes) for the loss, 1 / classes for the accuracy.
+    kept
+        {fold: epoch} of the weights that were kept, drawn as a dot.
     """
     for number, (fold, rows) in enumerate(history.groupby("fold")):
         name = f"fold {fold}, " if history["fold"].nunique() > 1 else ""
         ax.plot(rows["epoch"], rows[value], "--", color=f"C{number}", alpha=0.7, label=f"{name}training")
         if rows[f"validation_{value}"].notna().any():
             ax.plot(rows["epoch"], rows[f"validation_{value}"], color=f"C{number}", label=f"{name}validation")
+        drawn = f"validation_{value}" if rows[f"validation_{value}"].notna().any() else value
+        of_kept = rows[rows["epoch"] == (kept or {}).get(fold)]
+        ax.plot(of_kept["epoch"], of_kept[drawn], "o", color=f"C{number}", markersize=5)
     if chance is not None:
         ax.axhline(chance, color="0.5", linestyle=":", label="chance")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no epoch 1.5
@@ -89,6 +108,30 @@ def plot_curves(history: pd.DataFrame, value: str, ax: Axes, chance: float | Non
     ax.set_ylabel("cross-entropy (nats)" if value == "loss" else "accuracy (share of images)")
     if value == "accuracy":
         ax.set_ylim(0, 1)
+    return ax
+
+
+def kernel_movement(first: dict[str, list[np.ndarray]], network: keras.Model) -> dict[str, float]:
+    """Return by layer how far its kernel moved from its `first` weights: length of the change over the first length.
+
+    Layers without a kernel, such as normalisations, are left out; so is one that began at 0.
+    """
+    kernels = {layer.name: layer.get_weights()[0] for layer in network.layers if hasattr(layer, "kernel")}
+    lengths = {name: float(np.linalg.norm(first[name][0])) for name in kernels}
+    changes = {name: float(np.linalg.norm(now - first[name][0])) for name, now in kernels.items()}
+    return {name: changes[name] / length for name, length in lengths.items() if length > 0}
+
+
+def plot_movement(moved: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw `kernel_movement`, a row a layer and a column a network, as bars of the mean and a dot a network."""
+    moved.mean(axis=1).plot.bar(ax=ax, color="0.75", width=0.7)
+    if len(moved.columns) > 1:
+        for name in moved:
+            ax.plot(range(len(moved)), moved[name], ".", color="0.2", markersize=4)
+    ax.set_xlabel("")
+    ax.set_ylabel("change / first length")
+    ax.tick_params(axis="x", labelrotation=45, labelsize=8)
+    plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
     return ax
 
 

@@ -6,7 +6,7 @@ import pytest
 from sklearn import metrics as oracle
 
 from mammolib import metrics
-from mammolib.predictions import check_predictions, predict_cohort, read_predictions, same_cohort
+from mammolib.predictions import cautions, check_predictions, predict_cohort, read_predictions, same_cohort
 
 
 def made_up(n=200, classes=3, skill=1.0, seed=0):
@@ -172,11 +172,28 @@ def test_bad_columns_and_other_cohorts_are_named(table, tmp_path):
             same_cohort(table, other)
 
 
+@pytest.mark.parametrize(
+    ("training", "part", "as_authors", "words"),
+    [
+        ({}, "development", False, []),
+        ({"folds_by": "image", "keep": "best"}, "test", False, []),
+        ({"folds_by": "image"}, "development", False, ["too good: the folds were dealt by image"]),
+        ({"keep": "best"}, "development", False, ["too good: each network's epoch was chosen"]),
+        ({}, "test", True, ["distorted: "]),
+    ],
+)
+def test_what_flatters_or_distorts_a_number_is_said(training, part, as_authors, words):
+    notes = cautions({"folds_by": "patient", "keep": "last"} | training, part, as_authors)
+    assert len(notes) == len(words)
+    assert all(note.startswith(word) for note, word in zip(notes, words, strict=True))
+
+
 def test_each_image_is_predicted_by_models_that_did_not_see_it(tmp_path, monkeypatch):
     """Stand-in models return their own number; a real one is run by the smoke profile."""
     outputs = {0: [0.9, 0.1], 1: [0.5, 0.5]}
     monkeypatch.setattr(
-        "mammolib.predictions._predict", lambda path, images, rows: np.tile(outputs[int(path)], (len(rows), 1))
+        "mammolib.predictions._predict",
+        lambda path, images, rows, drawn_by: np.tile(outputs[int(path)], (len(rows), 1)),
     )
     cohort = pd.DataFrame({"image_id": list("abcde"), "patient": list("11234"), "label": list("xxyxy")})
     folds = pd.DataFrame({"image_id": list("abc"), "fold": [0, 0, 1]})

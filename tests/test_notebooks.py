@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 COPIES = sorted(path for path in ROOT.glob("outputs/*/*.ipynb") if re.fullmatch(r"\d\d_\w+", path.stem))
 MODULES = sorted(path for path in (ROOT / "mammolib").glob("*.py"))
-NETWORKS = {"network", "augmentation", "training", "training_plots", "explain"}  # may load a backend when imported
+# may load a backend when imported
+NETWORKS = {"network", "augmentation", "recipe", "training", "phases", "training_plots", "explain"}
 TEST_PART = r"images_(test|\{)"  # by its name, or by one that is put together
 FIGURE = re.compile(r"plt\.(subplots|figure|show)\(")
 

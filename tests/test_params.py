@@ -109,8 +109,8 @@ def test_matches(value, annotation, fits):
         ("near_duplicate", 1, 1.1),
         ("validation_share", 0.5, 0.51),
         ("rotation", 3.14, 3.15),
-        ("shift", 1, 1.5),
-        ("brightness", 1, -0.1),
+        ("shift", 0.99, 1.0),
+        ("brightness", 0.99, -0.1),
         ("dropout", 0.99, 1.0),
         ("width", 0.001, 0.0),
         ("operation_threads", 0, -1),
@@ -132,9 +132,9 @@ def test_a_choice_outside_its_list_fails_before_anything_runs(tmp_path):
 
 
 def test_choices_are_what_the_modules_take():
-    from mammolib import explain, layouts, network, training
+    from mammolib import explain, layouts, network, recipe
 
-    taken = {"initializer": network.INITIALIZERS, "optimizer": training.OPTIMIZERS, "clip": training.CLIPS}
+    taken = {"initializer": network.INITIALIZERS, "optimizer": recipe.OPTIMIZERS, "clip": recipe.CLIPS}
     taken |= {"method": explain.METHODS, "layout": ["registry", "archive", *layouts.LAYOUTS]}
     assert {name: tuple(allowed) for name, allowed in taken.items()} == {
         name: parameters.CHOICES[name] for name in taken

@@ -1,23 +1,27 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
-from mammolib import training
+from mammolib import checkpoint, training
 from mammolib.augmentation import Augmentation
-from mammolib.folds import patient_folds, validation_part
+from mammolib.folds import patient_folds, shuffled, validation_part
 from mammolib.network import build_network
+from mammolib.network_input import input_scaling, to_network
+from mammolib.recipe import make_optimizer
 from mammolib.training import (
+    check_loss,
     epoch_order,
     fit,
-    input_scaling,
     make_deterministic,
-    make_optimizer,
     predict,
-    rate_at,
     resolve_dtype_policy,
     seed_of,
-    shuffled,
-    to_network,
 )
 
 
@@ -111,33 +115,40 @@ def test_order_follows_from_seed_and_epoch_alone():
     assert sorted(epoch_order(rows, 3, 2)) == rows.tolist()
 
 
-def test_rate_schedules():
-    assert rate_at(7, 10, 0.1, "constant") == 0.1
-    assert [rate_at(epoch, 4, 1.0, "cosine") for epoch in (1, 3)] == [1.0, pytest.approx(0.5)]
-
-
-def test_clip_global_and_variable():
-    assert make_optimizer("adam", 1e-5, "global", 0.001).global_clipnorm == 0.001
-    assert make_optimizer("adam", 1e-5, "variable", 0.001).clipnorm == 0.001
-    assert make_optimizer("sgd", 1e-3).clipnorm is None
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"learning_rate": 0.0}, "learning_rate: 0.0; allowed is above 0"),
-        ({"clip": "global", "clip_norm": 0.0}, "clip_norm: 0.0"),
-    ],
-)
-def test_bad_optimiser_is_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        make_optimizer(**{"optimizer": "adam", "learning_rate": 1e-5, **settings})
-
-
 def test_nan_loss_stops_with_epoch_and_rate():
     images, labels = separable(16)
     with pytest.raises(FloatingPointError, match="epoch 1 of fold 0 at learning rate"):
         train(images, labels, learning_rate=float("inf"))
+
+
+def test_a_loss_that_explodes_stops_with_epoch_rate_and_hint_and_a_bad_start_that_falls_does_not():
+    ten_times = 10 * np.log(3)
+    for earlier, loss in (([], 50.0), ([50.0], 40.0), ([1.0], ten_times - 0.1), ([1.1, 1.0], 1.2)):
+        check_loss(loss, earlier, 3, 2, 0, 1e-3)
+    for earlier in ([1.0], [50.0, 1.0, 30.0], [ten_times + 1]):
+        with pytest.raises(FloatingPointError, match=r"explodes to 12 .*epoch 7 of fold 2 at learning rate 0.001; try"):
+            check_loss(ten_times + 1, earlier, 3, 7, 2, 1e-3)
+    with pytest.raises(FloatingPointError, match="loss is inf in epoch 1"):
+        check_loss(float("inf"), [], 3, 1, 0, 1e-3)
+
+
+def test_a_rate_far_too_high_explodes_within_a_few_epochs():
+    images, labels = separable(16)
+    network = build_network((32, 32, 1), 2, width=1 / 16, head="gap", seed=1)
+    loop = {"seed": 1, "epochs": 8, "batch_size": 8, "report": lambda line: None}
+    with pytest.raises(FloatingPointError, match=r"loss (explodes|is) .* at learning rate 1; try a lower"):
+        fit(network, images, labels, np.arange(16), optimizer=make_optimizer("adam", 1.0), **loop)
+
+
+@pytest.mark.parametrize(("every", "kept"), [(0, []), (1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
+def test_checkpoints_are_kept_every_so_many_epochs_and_after_the_last(tmp_path, monkeypatch, every, kept):
+    images, labels = separable(8)
+    network = build_network((32, 32, 1), 2, width=1 / 64, head="gap")
+    written = []
+    monkeypatch.setattr(checkpoint, "keep", lambda path, facts, history, variables: written.append(len(history)))
+    loop = {"seed": 1, "epochs": 5, "batch_size": 8, "keep_in": tmp_path / "private" / "c.npz", "keep_every": every}
+    fit(network, images, labels, np.arange(8), optimizer=make_optimizer("adam", 1e-3), report=lambda line: None, **loop)
+    assert written == kept
 
 
 def test_batch_larger_than_the_set_stops_before_training():
@@ -158,7 +169,7 @@ def test_predict_in_parts_equals_whole_and_output_is_probability():
 
 def test_a_batch_of_larger_images_holds_no_more_pixels():
     class Counting:
-        output_shape, seen = (None, 2), ()
+        input_shape, output_shape, seen = (None, 8, 8, 1), (None, 2), ()
 
         def predict_on_batch(self, batch):
             self.seen = (*self.seen, len(batch))
@@ -214,3 +225,97 @@ def test_standardised_input_has_mean_0_and_sd_1_in_the_breast_and_unit_is_left_a
     assert input_scaling(images, "imagenet", rows) == pytest.approx((255, -114.8), abs=0.01)
     with pytest.raises(ValueError, match="the training images are flat"):
         input_scaling(np.zeros((2, 4, 4), np.uint16), "standardise", np.arange(2))
+
+
+def test_three_channels_hold_the_same_grey_and_a_network_takes_what_it_was_built_for():
+    images, labels = separable(8)
+    grey, colour = to_network(images), to_network(images, 3)
+    assert colour.shape == (8, 32, 32, 3)
+    assert all(np.array_equal(colour[..., [channel]], grey) for channel in range(3))
+    network = build_network((32, 32, 3), 2, width=1 / 64, head="gap", seed=1)
+    loop = {"seed": 1, "epochs": 1, "batch_size": 8, "report": lambda line: None}
+    fit(network, images, labels, np.arange(8), np.arange(8), optimizer=make_optimizer("adam", 1e-3), **loop)
+    assert predict(network, images).shape == (8, 2)
+
+
+def test_images_are_judged_through_the_augmentation_only_where_that_is_asked_for():
+    images, labels = separable(12)
+    turned = Augmentation(rotation=0, shift=0, flip_horizontal=False, brightness=0, seed=3)  # upside down or not
+    network = build_network((32, 32, 1), 2, width=1 / 16, head="fc", initializer="he_normal", seed=1)
+    plain, upside_down = predict(network, images), predict(network, images[:, ::-1])
+    drawn = predict(network, images, augmentation=turned)
+    as_it_is, flipped = (np.isclose(drawn, other, atol=1e-6).all(axis=1) for other in (plain, upside_down))
+    assert (as_it_is | flipped).all()
+    assert as_it_is.any()
+    assert flipped.any()
+    again = predict(network, images, augmentation=Augmentation.from_config(turned.get_config()))
+    assert np.array_equal(drawn, again)
+    loop = {"seed": 1, "epochs": 1, "batch_size": 8, "augmentation": turned, "report": lambda line: None}
+    losses = [
+        fit(
+            build_network((32, 32, 1), 2, width=1 / 16, head="fc", initializer="he_normal", seed=1), images, labels,
+            np.arange(8), np.arange(8, 12), optimizer=make_optimizer("adam", 1e-3), augment_validation=through, **loop,
+        )[0]
+        for through in (False, True)
+    ]  # fmt: skip
+    assert losses[0]["loss"] == losses[1]["loss"]
+    assert losses[0]["validation_loss"] != losses[1]["validation_loss"]
+
+
+BOUNDED = """
+import json, sys, threading
+from pathlib import Path
+import keras, numpy as np
+from mammolib import training
+from mammolib.recipe import make_optimizer
+
+def held():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) * 1024
+
+path, count, side, batch = Path(sys.argv[1]), *map(int, sys.argv[2:])
+with path.open("wb") as opened:  # holes, and noise at the top of each image: hardly any disk
+    facts = {"descr": "<u2", "fortran_order": False, "shape": (count, side, side)}
+    np.lib.format.write_array_header_1_0(opened, facts)
+    first = opened.tell()
+    opened.truncate(first + 2 * count * side**2)
+    for number in range(count):
+        opened.seek(first + 2 * number * side**2)
+        opened.write(np.random.default_rng(number).integers(0, 2**16, side, dtype="<u2").tobytes())
+size, before = path.stat().st_size, held()
+images = np.load(path, mmap_mode="r")
+path.unlink()  # the map stays, and nothing lies about where this process is killed
+
+image = keras.Input((side, side, 1))
+cells = keras.layers.Flatten()(keras.layers.AveragePooling2D(side // 8)(image))
+network = keras.Model(image, keras.layers.Softmax()(keras.layers.Dense(2, name="logits")(cells)))
+
+def watch():
+    while not done.wait(0.01):
+        seen.append(held())
+
+seen, done = [], threading.Event()
+watcher = threading.Thread(target=watch)
+watcher.start()
+rows, held_out = np.arange(count - count // 8), np.arange(count - count // 8, count)
+loop = {"seed": 0, "epochs": 1, "batch_size": batch, "optimizer": make_optimizer("adam", 1e-3)}
+try:
+    history = training.fit(network, images, np.arange(count) % 2, rows, held_out, **loop)
+finally:
+    done.set()
+watcher.join()
+print(json.dumps({"size": size, "growth": max(seen) - before, "loss": history[0]["validation_loss"]}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell what is held")
+def test_an_epoch_over_a_mapped_file_holds_a_few_batches_however_large_the_file(tmp_path):
+    # RssAnon alone: the pages of the mapped file are the system's cache, which the kernel takes back when it needs them
+    command = [sys.executable, "-c", BOUNDED, str(tmp_path / "images.npy"), "750", "1024", "4"]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["size"] > 1.5e9
+    assert 16e6 < found["growth"] < 200e6, "a batch is 17 MB as float32"
+    assert np.isfinite(found["loss"])

@@ -1,31 +1,61 @@
 """The recipe beside the report's: which lines differ, and what it does not tell."""
 
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from mammolib.network import build_network
 from mammolib.parameters import declared_parameters, read_parameter_file
 from mammolib.rooms import project_root
-from mammolib.training_plots import UNKNOWN, recipe_table
+from mammolib.training_plots import UNKNOWN, kernel_movement, plot_curves, plot_movement, recipe_table
+
+NOTEBOOKS = ("01_data_curation", "02_training")
 
 
-def table_of(profile, **changed):
+def table_of(profile, size=(224, 200), **changed):
     root = project_root()
     declared = declared_parameters(root / "notebooks" / "02_training.ipynb")
     values = {name: parameter.default for name, parameter in declared.items()}
     values |= read_parameter_file(root / "params" / profile / "02_training.yaml") | changed
-    return recipe_table(values, (224, 200), root / "params" / "recipes.csv")
+    return recipe_table(values, size, root / "params" / "recipes.csv")
 
 
 def test_every_fact_has_a_value_of_the_run():
     table = table_of("report")
-    assert list(table) == ["report", "authors' code", "this run", "as reported"]
+    assert list(table) == ["report", "authors' code", "this run", "as reported", "as their code", "switch"]
     assert not table.isna().any(axis=None)
     assert table.loc["input, pixels", "this run"] == "224 x 200, grey"
 
 
 def test_the_reports_recipe_differs_nowhere_and_the_authors_where_they_do():
     assert set(table_of("report")["as reported"]) == {"yes", UNKNOWN}
-    authors = table_of("authors")
-    differs = ["head", "normalisation", "optimiser", "learning rate", "gradient clipping", "rotation, rad"]
+    authors = table_of("authors", (500, 500))
+    differs = [
+        "head",
+        "normalisation",
+        "optimiser",
+        "learning rate",
+        "gradient clipping",
+        "rotation, rad",
+        "brightness",
+    ]
     assert authors.index[authors["as reported"] == "no"].tolist() == differs
-    assert (authors.loc[differs[:5], "this run"] == authors.loc[differs[:5], "authors' code"]).all()
+
+
+def test_the_authors_recipe_differs_from_their_code_in_the_named_deviation_alone_and_the_switch_goes_back():
+    table = table_of("authors", (500, 500))
+    assert table.index[table["as their code"] == "no"].tolist() == ["held out"]
+    assert table.loc["held out", "this run"] == "4 folds by patient"
+    assert "folds_by" in table.loc["held out", "switch"]
+    assert not (table_of("authors", (500, 500), folds_by="image")["as their code"] == "no").any()
+
+
+def test_every_switch_is_a_parameter_of_its_notebook():
+    declared = {name: set(declared_parameters(project_root() / "notebooks" / f"{name}.ipynb")) for name in NOTEBOOKS}
+    for entry in table_of("report")["switch"].drop("convolutions"):
+        for part in entry.split("; "):
+            notebook = "01_data_curation" if part.startswith("01 ") else "02_training"
+            assert set(part.removeprefix("01 ").split(", ")) <= declared[notebook], entry
 
 
 def test_a_path_is_not_shown():
@@ -42,3 +72,31 @@ def test_held_out_tells_the_part_that_is_and_not_the_share_that_was_asked():
         (0, "nobody"),
     ):
         assert table_of("report", validation_share=share).loc["held out", "this run"] == said
+
+
+def test_movement_is_the_length_of_the_change_over_the_first_length():
+    network = build_network((32, 32, 1), 2, width=1 / 64, head="gap", batch_normalization=True, seed=1)
+    first = {layer.name: layer.get_weights() for layer in network.layers}
+    assert set(kernel_movement(first, network).values()) == {0.0}
+    layer = network.get_layer("block1_conv1")
+    layer.set_weights([1.5 * first["block1_conv1"][0], first["block1_conv1"][1] + 7])  # the bias does not count
+    moved = kernel_movement(first, network)
+    assert moved["block1_conv1"] == pytest.approx(0.5)
+    assert len(moved) == 14, "13 convolutions and the logits; normalisations have no kernel"
+    axes = plot_movement(pd.DataFrame({0: moved, 1: moved}), plt.figure().subplots())
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(moved)
+
+
+def test_the_kept_epoch_is_a_dot_on_the_validation_line_or_on_training_where_nobody_is_held_out():
+    rows = [
+        {"fold": fold, "epoch": epoch, "loss": 1 / epoch, "validation_loss": 2.0 * epoch}
+        for fold in (0, 1)
+        for epoch in (1, 2, 3)
+    ]
+    history = pd.DataFrame(rows)
+    for held_out, expected in ((True, [(2, 4.0), (3, 6.0)]), (False, [(2, 0.5), (3, 1 / 3)])):
+        if not held_out:
+            history["validation_loss"] = float("nan")
+        axes = plot_curves(history, "loss", plt.figure().subplots(), kept={0: 2, 1: 3})
+        dots = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "o"]
+        assert dots == [[pytest.approx(place)] for place in expected]
