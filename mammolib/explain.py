@@ -5,7 +5,8 @@ made from it come out as zeros. Maps stay raw and signed, at the layer's own res
 to 0-1 makes noise look like a finding; `display_maps` scales for the eye alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -158,19 +159,23 @@ def class_maps(
 
 
 def unseen_maps(
-    models: Mapping[int, keras.Model], images: np.ndarray, folds: np.ndarray, layer: str, classes: Sequence[int], **how
+    models: Sequence[tuple[int, keras.Model]],
+    images: np.ndarray,
+    folds: np.ndarray,
+    layer: str,
+    classes: Sequence[int],
+    **how,
 ) -> np.ndarray:
-    """Maps of each image by the model that did not see it.
+    """Maps of each image by the models that did not see it, the mean of several, as the predictions are theirs.
 
     Parameters
     ----------
-    models : mapping of int to keras.Model
-        Fold to the model that did not train on it.
+    models : sequence of (int, keras.Model)
+        Each with the fold that it did not train on.
     images : ndarray
         (n, height, width) uint16.
     folds : ndarray
-        (n,) int; -1 for images that no model saw (the test part): the mean map over all models, as the predictions
-        there are their mean.
+        (n,) int; -1 for images that no model saw (the test part): all models.
     layer, classes, **how
         As in `class_maps`.
 
@@ -179,11 +184,12 @@ def unseen_maps(
     maps : ndarray
         (n, len(classes), rows, columns) float32.
     """
-    if unknown := sorted({int(fold) for fold in folds} - set(models) - {-1}):
-        raise ValueError(f"fold {unknown[0]} has no model; there are models for {sorted(models)}")
+    counts = Counter(fold for fold, _ in models)
+    if unknown := sorted({int(fold) for fold in folds} - set(counts) - {-1}):
+        raise ValueError(f"fold {unknown[0]} has no model; there are models for {sorted(counts)}")
     maps = None
-    for fold, model in models.items():
-        for rows, share in ((folds == fold, 1.0), (folds == -1, 1 / len(models))):
+    for fold, model in models:
+        for rows, share in ((folds == fold, 1 / counts[fold]), (folds == -1, 1 / len(models))):
             if rows.any():
                 part = share * class_maps(model, images[rows], layer, classes, **how)
                 maps = np.zeros((len(images), *part.shape[1:]), np.float32) if maps is None else maps

@@ -37,6 +37,7 @@ RANGES = {
     "channels": (1, 3),
     "batch_size": (1, 10**5),
     "folds": (1, 100),
+    "networks": (1, 100),
     "bootstrap_draws": (100, 10**6),  # 2.5 % of fewer is one or two draws
     "examples": (1, 100),
     "shufflings": (1, 100),

@@ -1,5 +1,6 @@
 """predictions.csv: one row an image, the probability of each class by a model that did not train on that image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def as_arrays(table: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, np.n
 
 
 def predict_cohort(
-    models: dict[int, Path],
+    models: Sequence[tuple[int, Path]],
     cohort: pd.DataFrame,
     folds: pd.DataFrame,
     part: str,
@@ -114,14 +115,15 @@ def predict_cohort(
     Parameters
     ----------
     models
-        `{fold: .keras file}`; a single model is fold 0, as in folds.csv.
+        `(fold, .keras file)` each; a single model is fold 0, as in folds.csv.
     cohort
         cohort.csv: `image_id, patient, label, split`, rows in the order of the arrays within each split.
     folds
         folds.csv: `image_id, fold`; -1 = held out by no model.
     part
         `test`: the mean of all models' softmax outputs (the public code's sum, divided by the number of models).
-        `development`: model k on fold k, out of fold; images that no model held out are left out.
+        `development`: the mean of the fold's models on that fold, out of fold; images that no model held
+        out are left out.
     images
         `.npy` of that part, `(n, height, width) uint16`.
     drawn_by
@@ -143,7 +145,7 @@ def predict_cohort(
     testing = part == "test"
     fold = rows["image_id"].map(folds.set_index("image_id")["fold"]).fillna(-1).to_numpy(int)
     total, models_seen = np.zeros((len(rows), len(classes))), np.zeros(len(rows))
-    for number, path in models.items():
+    for number, path in models:
         chosen = np.arange(len(rows)) if testing else np.flatnonzero(fold == number)
         if len(chosen):
             total[chosen] += _predict(path, pixels, chosen, drawn_by)

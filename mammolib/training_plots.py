@@ -71,36 +71,37 @@ def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
         "keep": {"last": "last", "best": "lowest validation loss"}[p["keep"]],
         "brightness": f"{p['brightness']:.0%}" + (", stretched" if p["stretch"] else ""),
         "flips": flips[p["flip_vertical"], p["flip_horizontal"]],
+        "networks": str(p["networks"]),
         "held_out": f"{p['folds']} folds by {p['folds_by']}" if p["folds"] > 1 else share,
         "augment_validation": "augmented" if p["augment_validation"] else "as curated",
         "shuffle_labels": "shuffled" if p["shuffle_labels"] else "as diagnosed",
     }
 
 
-def plot_curves(
-    history: pd.DataFrame, value: str, ax: Axes, chance: float | None = None, kept: dict[int, int] | None = None
-) -> Axes:
-    """Draw training (dashed) and validation (solid) against epochs, one colour a fold.
+def plot_curves(history: pd.DataFrame, value: str, ax: Axes, chance: float | None = None) -> Axes:
+    """Draw training (dashed) and validation (solid) against epochs, one colour a fold, a line a network.
 
     Parameters
     ----------
     history
-        Rows of `mammolib.training.HISTORY`.
+        Rows of `mammolib.training.HISTORY`, with the number of the ``network`` within its fold, and whether the epoch
+        was ``kept``: that is a dot, on validation where there is one.
     value
         ``loss`` (cross-entropy, nats) or ``accuracy``.
     chance
         Drawn as a dotted line: ln(classes) for the loss, 1 / classes for the accuracy.
-    kept
-        {fold: epoch} of the weights that were kept, drawn as a dot.
     """
-    for number, (fold, rows) in enumerate(history.groupby("fold")):
-        name = f"fold {fold}, " if history["fold"].nunique() > 1 else ""
-        ax.plot(rows["epoch"], rows[value], "--", color=f"C{number}", alpha=0.7, label=f"{name}training")
-        if rows[f"validation_{value}"].notna().any():
-            ax.plot(rows["epoch"], rows[f"validation_{value}"], color=f"C{number}", label=f"{name}validation")
-        drawn = f"validation_{value}" if rows[f"validation_{value}"].notna().any() else value
-        of_kept = rows[rows["epoch"] == (kept or {}).get(fold)]
-        ax.plot(of_kept["epoch"], of_kept[drawn], "o", color=f"C{number}", markersize=5)
+    folds = history["fold"].nunique()
+    for (fold, network), rows in history.groupby(["fold", "network"]):
+        name, held_out = f"fold {fold}, " if folds > 1 else "", f"validation_{value}"
+        named = {word: f"{name}{word}" if network == 0 else None for word in ("training", "validation")}
+        look = {"color": f"C{fold % 10}", "linewidth": 1.5 if network == 0 else 0.8}
+        ax.plot(rows["epoch"], rows[value], "--", alpha=0.7, label=named["training"], **look)
+        validated = rows[held_out].notna().any()
+        if validated:
+            ax.plot(rows["epoch"], rows[held_out], label=named["validation"], **look)
+        kept = rows[rows["kept"]]
+        ax.plot(kept["epoch"], kept[held_out if validated else value], "o", color=look["color"], markersize=4)
     if chance is not None:
         ax.axhline(chance, color="0.5", linestyle=":", label="chance")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no epoch 1.5

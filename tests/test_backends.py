@@ -62,7 +62,7 @@ def test_the_training_notebook_runs_under_jax_and_says_so(trained):
         assert result["provenance"]["backend"] == "jax"
         assert result["provenance"]["versions"]["jax"]
         assert result["provenance"]["dtype_policy"] == policy
-        assert result["results"]["saved"] == ["model.keras"]
+        assert result["results"]["saved"] == {"model.keras": 0}
         history = (folder / "02_training" / "history.csv").read_text().splitlines()
         assert len(history) == 1 + result["parameters"]["epochs"]
         assert "nan" not in "".join(history)

@@ -133,13 +133,17 @@ def test_models_that_can_not_be_cut_are_refused(network):
 
 
 def test_each_image_is_explained_by_the_model_that_did_not_see_it(images):
-    models = {0: small_network(0), 1: small_network(7)}
+    models = [(0, small_network(0)), (1, small_network(7))]
     folds = np.array([0, 1, -1, 1, -1])
     maps = unseen_maps(models, images, folds, "block1_pool", (0, 1))
-    each = [class_maps(model, images, "block1_pool", (0, 1)) for model in models.values()]
+    each = [class_maps(model, images, "block1_pool", (0, 1)) for _, model in models]
     np.testing.assert_allclose(maps[0], each[0][0], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(maps[[1, 3]], each[1][[1, 3]], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(maps[[2, 4]], (each[0] + each[1])[[2, 4]] / 2, rtol=1e-5, atol=1e-7)
+    twice = unseen_maps([*models, (0, models[1][1])], images, folds, "block1_pool", (0, 1))
+    np.testing.assert_allclose(twice[0], (each[0] + each[1])[0] / 2, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(twice[1], maps[1], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(twice[2], (each[0] + 2 * each[1])[2] / 3, rtol=1e-5, atol=1e-7)
     with pytest.raises(ValueError, match="fold 2 has no model"):
         unseen_maps(models, images, folds + 1, "block1_pool", (0,))
 

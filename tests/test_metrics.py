@@ -199,13 +199,15 @@ def test_each_image_is_predicted_by_models_that_did_not_see_it(tmp_path, monkeyp
     folds = pd.DataFrame({"image_id": list("abc"), "fold": [0, 0, 1]})
     np.save(tmp_path / "three.npy", np.zeros((3, 2, 2), np.uint16))
     np.save(tmp_path / "two.npy", np.zeros((2, 2, 2), np.uint16))
-    three, two, models, classes = tmp_path / "three.npy", tmp_path / "two.npy", {0: "0", 1: "1"}, ["x", "y"]
+    three, two, models, classes = tmp_path / "three.npy", tmp_path / "two.npy", [(0, "0"), (1, "1")], ["x", "y"]
     cohort["split"] = ["development"] * 3 + ["test"] * 2
     tested = predict_cohort(models, cohort, folds, "test", two, classes)
     assert tested["image_id"].tolist() == ["d", "e"]
     assert tested["p_x"].tolist() == pytest.approx([0.7, 0.7])
     held_out = predict_cohort(models, cohort, folds, "development", three, classes)
     assert held_out["p_x"].tolist() == pytest.approx([0.9, 0.9, 0.5])
+    two_of_fold_0 = predict_cohort([*models, (0, "1")], cohort, folds, "development", three, classes)
+    assert two_of_fold_0["p_x"].tolist() == pytest.approx([0.7, 0.7, 0.5])
     assert held_out["split"].unique().tolist() == ["out_of_fold"]
     with pytest.raises(ValueError, match="nothing to evaluate"):
         predict_cohort(models, cohort, folds.assign(fold=-1), "development", three, classes)

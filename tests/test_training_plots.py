@@ -87,16 +87,26 @@ def test_movement_is_the_length_of_the_change_over_the_first_length():
     assert [label.get_text() for label in axes.get_xticklabels()] == list(moved)
 
 
-def test_the_kept_epoch_is_a_dot_on_the_validation_line_or_on_training_where_nobody_is_held_out():
-    rows = [
-        {"fold": fold, "epoch": epoch, "loss": 1 / epoch, "validation_loss": 2.0 * epoch}
-        for fold in (0, 1)
-        for epoch in (1, 2, 3)
-    ]
-    history = pd.DataFrame(rows)
-    for held_out, expected in ((True, [(2, 4.0), (3, 6.0)]), (False, [(2, 0.5), (3, 1 / 3)])):
-        if not held_out:
-            history["validation_loss"] = float("nan")
-        axes = plot_curves(history, "loss", plt.figure().subplots(), kept={0: 2, 1: 3})
+def test_the_kept_epoch_is_a_dot_on_validation_or_on_training_where_nobody_is_held_out():
+    history = pd.DataFrame(
+        {
+            "fold": [0] * 3 + [1] * 3,
+            "network": 0,
+            "epoch": [1, 2, 3] * 2,
+            "kept": [False, True, False, False, False, True],
+        }
+    )
+    history = history.assign(loss=1 / history["epoch"], validation_loss=2.0 * history["epoch"])
+    for held_out, expected in ((True, [[2, 4.0], [3, 6.0]]), (False, [[2, 0.5], [3, 1 / 3]])):
+        rows = history if held_out else history.assign(validation_loss=float("nan"))
+        axes = plot_curves(rows, "loss", plt.figure().subplots())
         dots = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "o"]
         assert dots == [[pytest.approx(place)] for place in expected]
+
+
+def test_of_several_networks_a_fold_only_the_first_is_named():
+    rows = [(fold, network, epoch, 1.0, 2.0, epoch == 2) for fold in (0, 1) for network in (0, 1) for epoch in (1, 2)]
+    history = pd.DataFrame(rows, columns=["fold", "network", "epoch", "loss", "validation_loss", "kept"])
+    axes = plot_curves(history, "loss", plt.figure().subplots())
+    assert len(axes.get_legend_handles_labels()[1]) == 4
+    assert len(axes.lines) == 4 * 3
