@@ -4,6 +4,7 @@ Only Keras and NumPy in the loop, so that any Keras backend trains. Images stay 
 mapped where the caller maps them, and become (batch, height, width, 1) float32 in [0, 1] a batch at a time.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ def predict(
     augmentation each image is judged as one draw of it, as the authors' public code did: that distorts the number.
     """
     without_xla(network)
+    # TensorFlow takes the networks of an ensemble for one function that is traced again and again
+    logging.getLogger("tensorflow").addFilter(about_no_retracing)
     # the first block of the published width holds 64 float32 channels a pixel: over 8 GB for 64 images of 500 x 500
     batch_size = batch_size or max(1, min(64, 64 * 224**2 // (images.shape[1] * images.shape[2])))
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
@@ -42,6 +45,11 @@ def predict(
         shown = batch if augmentation is None else augmentation(batch, training=True)
         parts.append(np.asarray(network.predict_on_batch(shown)))
     return np.concatenate(parts)
+
+
+def about_no_retracing(record: logging.LogRecord) -> bool:
+    """Tell whether a line of TensorFlow's log is about anything but retracing."""
+    return "tf.function retracing" not in record.getMessage()
 
 
 def without_xla(model: keras.Model) -> None:

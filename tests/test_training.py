@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -165,6 +166,19 @@ def test_predict_in_parts_equals_whole_and_output_is_probability():
     np.testing.assert_allclose(parts.sum(axis=1), 1, atol=1e-6)
     rows = np.array([7, 0, 3, 2, 9, 1])
     assert np.array_equal(predict(network, images, 4, rows), predict(network, images[rows], 4))
+
+
+def test_many_networks_are_asked_without_a_warning():
+    images, lines = separable(2)[0], []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logging.getLogger("tensorflow").addHandler(handler)
+    try:
+        for seed in range(8):
+            predict(build_network((32, 32, 1), 2, width=1 / 64, head="gap", seed=seed), images)
+    finally:
+        logging.getLogger("tensorflow").removeHandler(handler)
+    assert lines == []
 
 
 def test_a_batch_of_larger_images_holds_no_more_pixels():
