@@ -193,7 +193,9 @@ def check_convolutions(rows: list[dict], weights: str) -> None:
         if name in CONVOLUTIONS and not stored:
             raise ValueError(f"weights: {weights} holds no layer named {name}; allowed is a VGG-16")
         if name in CONVOLUTIONS and not row["taken"]:
-            raise ValueError(f"weights: {weights}: {name} is {stored}, in this network {row['shapes']}; see width")
+            raise ValueError(
+                f"weights: {weights}: {name} is {stored}, in this network {row['shapes']}; see width and channels"
+            )
         if "_conv" in name and name not in CONVOLUTIONS:
             raise ValueError(f"weights: {weights} holds {name} ({stored}), which VGG-16 does not have")
 

@@ -10,6 +10,7 @@ import numpy as np
 from mammolib import checkpoint
 from mammolib.folds import downsampled
 from mammolib.network import freeze
+from mammolib.parameters import CHOICES, require_choice
 from mammolib.training import fit
 
 
@@ -45,8 +46,11 @@ def phases(
     Raises
     ------
     ValueError
-        No epoch, fewer than 0 draws, the head's epochs are all there are, or its rate is not above 0.
+        A rate not above 0, an unknown schedule, no epoch, fewer than 0 draws, or the head's epochs are all there are.
     """
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate: {learning_rate}; allowed is above 0")
+    require_choice("schedule", schedule, CHOICES["schedule"])
     if epochs < 1:
         raise ValueError(f"epochs: {epochs}; allowed is 1 or more")
     if downsampling_draws < 0:

@@ -168,6 +168,8 @@ def cautions(training: dict, part: str, tested_as_authors: bool) -> list[str]:
         notes.append("too good: the folds were dealt by image, so a patient can stand on both sides")
     if part == "development" and training["keep"] == "best":
         notes.append("too good: each network's epoch was chosen by the loss on the very images that it is judged on")
+    if training["shuffle_labels"]:
+        notes.append("a control: the networks learned from shuffled labels")
     if tested_as_authors:
         notes.append("distorted: images judged through the augmentation and down-sampled, as the authors' code does")
     return notes

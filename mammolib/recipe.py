@@ -16,6 +16,8 @@ def make_optimizer(
 
     Stand-alone Keras of 2018 clipped by the global norm under the name that clips each variable in Keras 3.
     """
+    require_choice("optimizer", optimizer, OPTIMIZERS)
+    require_choice("clip", clip, CLIPS)
     if not learning_rate > 0:
         raise ValueError(f"learning_rate: {learning_rate}; allowed is above 0")
     if clip != "none" and not clip_norm > 0:

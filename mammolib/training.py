@@ -33,7 +33,7 @@ def predict(
     A memory map is read a batch at a time; None takes 64 images of 224 x 224 pixels, and fewer of larger ones. With an
     augmentation each image is judged as one draw of it, as the authors' public code did: that distorts the number.
     """
-    without_xla(network)
+    choose_compiler(network)
     # TensorFlow takes the networks of an ensemble for one function that is traced again and again
     logging.getLogger("tensorflow").addFilter(about_no_retracing)
     # the first block of the published width holds 64 float32 channels a pixel: over 8 GB for 64 images of 500 x 500
@@ -52,7 +52,7 @@ def about_no_retracing(record: logging.LogRecord) -> bool:
     return "tf.function retracing" not in record.getMessage()
 
 
-def without_xla(model: keras.Model) -> None:
+def choose_compiler(model: keras.Model) -> None:
     """Compile by the graph, not XLA, under TensorFlow: it did not pay here, and can't run the augmentation on a CPU."""
     model.jit_compile = keras.config.backend() == "jax"
 
@@ -119,7 +119,7 @@ def make_trainer(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
-    without_xla(trainer)
+    choose_compiler(trainer)
     trainer.optimizer.build(trainer.trainable_variables)  # else its state could not be set before the first step
     return trainer
 
@@ -209,6 +209,8 @@ def fit(
         loss, accuracy = run_epoch(trainer, images, labels, epoch_order(training_rows, seed, epoch), batch_size)
         check_loss(loss, [row["loss"] for row in history], network.output_shape[-1], epoch, fold, rate)
         validation = validate(network, images, labels, validation_rows, augmentation if augment_validation else None)
+        if validation_rows is not None and len(validation_rows):  # no number where normalisation overflows
+            check_loss(validation[0], [], network.output_shape[-1], epoch, fold, rate, "validation loss")
         if best is not None and validation[0] < min((row["validation_loss"] for row in history), default=np.inf):
             best.set_weights(network.get_weights())
         values = (fold, epoch, loss, accuracy, *validation, time.perf_counter() - epoch_began, rate)
@@ -220,7 +222,9 @@ def fit(
     return history
 
 
-def check_loss(loss: float, earlier: list[float], classes: int, epoch: int, fold: int, rate: float) -> None:
+def check_loss(
+    loss: float, earlier: list[float], classes: int, epoch: int, fold: int, rate: float, name: str = "loss"
+) -> None:
     """Raise a FloatingPointError for a loss that is not finite or explodes, with epoch, rate and a hint.
 
     It explodes where it is over ten times what guessing costs, ln(classes), and not below the lowest of the epochs
@@ -228,7 +232,7 @@ def check_loss(loss: float, earlier: list[float], classes: int, epoch: int, fold
     """
     where = f"in epoch {epoch} of fold {fold} at learning rate {rate:.3g}; try a lower learning_rate, or clip: global"
     if not np.isfinite(loss):
-        raise FloatingPointError(f"loss is {loss} {where}")
+        raise FloatingPointError(f"{name} is {loss} {where}")
     guessing = float(np.log(classes))
     if earlier and loss > 10 * guessing and loss >= min(earlier):
         raise FloatingPointError(f"loss explodes to {loss:.3g} (guessing costs {guessing:.3g}) {where}")

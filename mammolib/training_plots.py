@@ -57,7 +57,7 @@ def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
     frozen = f"all but blocks 1 to {p['frozen_blocks']}" if p["frozen_blocks"] else "all"
     return texts | {
         "convolutions": "13",
-        "shift": f"{p['shift']:.0%}",
+        "shift": f"{100 * p['shift']:g}%",
         "batch_normalization": "each block"
         if p["batch_normalization"]
         else {"dense256": "head"}.get(p["head"], "none"),
@@ -69,7 +69,7 @@ def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
         "clip": "none" if p["clip"] == "none" else f"{p['clip_norm']:g}, {p['clip']} norm",
         "downsampling_draws": draws,
         "keep": {"last": "last", "best": "lowest validation loss"}[p["keep"]],
-        "brightness": f"{p['brightness']:.0%}" + (", stretched" if p["stretch"] else ""),
+        "brightness": f"{100 * p['brightness']:g}%" + (", stretched" if p["stretch"] else ""),
         "flips": flips[p["flip_vertical"], p["flip_horizontal"]],
         "networks": str(p["networks"]),
         "held_out": f"{p['folds']} folds by {p['folds_by']}" if p["folds"] > 1 else share,

@@ -180,10 +180,11 @@ def test_bad_columns_and_other_cohorts_are_named(table, tmp_path):
         ({"folds_by": "image"}, "development", False, ["too good: the folds were dealt by image"]),
         ({"keep": "best"}, "development", False, ["too good: each network's epoch was chosen"]),
         ({}, "test", True, ["distorted: "]),
+        ({"shuffle_labels": True}, "test", False, ["a control: "]),
     ],
 )
 def test_what_flatters_or_distorts_a_number_is_said(training, part, as_authors, words):
-    notes = cautions({"folds_by": "patient", "keep": "last"} | training, part, as_authors)
+    notes = cautions({"folds_by": "patient", "keep": "last", "shuffle_labels": False} | training, part, as_authors)
     assert len(notes) == len(words)
     assert all(note.startswith(word) for note, word in zip(notes, words, strict=True))
 

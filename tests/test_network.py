@@ -168,7 +168,9 @@ def test_weights_of_another_width_name_file_layer_and_both_shapes_and_set_nothin
     build_network((32, 32, 1), 3, width=1 / 8, head="gap").save_weights(path)
     network = build_network((32, 32, 1), 3, width=1 / 16, head="gap")
     before = network.get_weights()
-    message = f"weights: {path}: block1_conv1 is 3 x 3 x 1 x 8, 8, in this network 3 x 3 x 1 x 4, 4; see width"
+    message = (
+        f"weights: {path}: block1_conv1 is 3 x 3 x 1 x 8, 8, in this network 3 x 3 x 1 x 4, 4; see width and channels"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         take_weights(network, path)
     assert all(np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True))

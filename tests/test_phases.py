@@ -52,6 +52,9 @@ def test_draws_follow_each_other_and_the_head_opens_the_first():
         ({"head_epochs": 8}, "head_epochs: 8; allowed is 0 to 7"),
         ({"head_epochs": -1}, "head_epochs: -1"),
         ({"head_epochs": 2, "head_learning_rate": 0.0}, "head_learning_rate: 0.0; allowed is above 0"),
+        ({"learning_rate": 0.0, "head_epochs": 2}, "learning_rate: 0.0; allowed is above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan"),
+        ({"schedule": "linear"}, "schedule: 'linear'"),
         ({"epochs": 0}, "epochs: 0; allowed is 1 or more"),
         ({"downsampling_draws": -1}, "downsampling_draws: -1"),
     ],
@@ -61,7 +64,7 @@ def test_phases_that_can_not_be_are_named(wrong, message):
         phases(**{"epochs": 8, "learning_rate": 1e-5, "schedule": "constant", **wrong})
 
 
-def test_in_the_first_phase_the_head_alone_moves_and_epochs_go_on_counting(monkeypatch):
+def test_in_the_first_phase_the_head_alone_moves_and_epochs_go_on_counting():
     images, labels = noise(8)
     network, moved = small(), []
 
