@@ -168,6 +168,48 @@ def test_predict_in_parts_equals_whole_and_output_is_probability():
     assert np.array_equal(predict(network, images, 4, rows), predict(network, images[rows], 4))
 
 
+def test_each_epoch_has_a_rate_an_order_and_an_augmentation_of_its_own(monkeypatch):
+    images, labels = separable(16)
+    augmentation, seen, real = Augmentation(seed=3), [], training.run_epoch
+
+    def watched(trainer, *args):
+        drawn = np.asarray(augmentation.generator.state).tolist()
+        seen.append((float(trainer.optimizer.learning_rate), tuple(args[2]), tuple(drawn)))
+        return real(trainer, *args)
+
+    monkeypatch.setattr(training, "run_epoch", watched)
+    network = build_network((32, 32, 1), 2, width=1 / 64, head="gap", seed=1)
+    loop = {"seed": 1, "epochs": 3, "batch_size": 8, "schedule": "cosine", "report": lambda line: None}
+    optimizer = make_optimizer("adam", 1e-3)
+    fit(network, images, labels, np.arange(16), optimizer=optimizer, augmentation=augmentation, **loop)
+    assert [len(set(column)) for column in zip(*seen, strict=True)] == [3, 3, 3]
+    assert [rate for rate, _, _ in seen] == pytest.approx([1e-3, 7.5e-4, 2.5e-4])
+
+
+def test_losses_are_means_over_images_in_nats_and_the_augmentation_acts_in_training_alone():
+    images, labels = separable(12)
+    still = {"seed": 1, "epochs": 1, "batch_size": 8, "report": lambda line: None}  # a whole batch and half a one
+    turned = Augmentation(rotation=3, shift=0.5, seed=3)
+    losses = []
+    for augmentation in (None, turned):
+        network = build_network((32, 32, 1), 2, width=1 / 16, head="fc", initializer="he_normal", seed=1)
+        of_label = predict(network, images)[np.arange(12), labels]
+        optimizer, rows = make_optimizer("sgd", 1e-12), np.arange(12)
+        history = fit(network, images, labels, rows, rows, optimizer=optimizer, augmentation=augmentation, **still)
+        losses.append([history[0]["loss"], history[0]["validation_loss"]])
+    expected = -np.log(of_label).mean()
+    assert losses[0] == pytest.approx([expected, expected], rel=1e-4)  # float32, and a step of 1e-12
+    assert losses[1][1] == pytest.approx(expected, rel=1e-4)
+    assert losses[1][0] != pytest.approx(expected, rel=1e-3)
+
+
+def test_a_validation_loss_that_is_no_number_stops_with_its_name(monkeypatch):
+    images, labels = separable(8)
+    monkeypatch.setattr(training, "validate", lambda *args: (float("nan"), 0.5))
+    with pytest.raises(FloatingPointError, match="validation loss is nan in epoch 1 of fold 0"):
+        train(images, labels, validation_rows=np.arange(8), epochs=1)
+
+
 def test_many_networks_are_asked_without_a_warning():
     images, lines = separable(2)[0], []
     handler = logging.Handler(logging.WARNING)
