@@ -14,6 +14,7 @@ from mammolib.zones import ZONES
 
 def test_epochs_are_whole_numbers():
     history = pd.DataFrame({"fold": 0, "epoch": [1, 2], "loss": [1.1, 1.0], "validation_loss": np.nan})
+    history = history.assign(network=0, kept=history["epoch"] == 2)
     axes = plot_curves(history, "loss", Figure().subplots())
     low, high = axes.get_xlim()
     shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
