@@ -21,10 +21,10 @@ def patient_folds(labels: Sequence, patients: Sequence, folds: int, seed: int) -
         A class with fewer patients than folds.
     """
     labels, patients = np.asarray(labels), np.asarray(patients)
-    for name in np.unique(labels):
-        count = len(np.unique(patients[labels == name]))
-        if count < folds:
-            raise ValueError(f"folds: {folds}, but class {name} has {count} patients; allowed is at most {count}")
+    counts = pd.Series(patients).groupby(labels).nunique()
+    if counts.min() < folds:
+        fewest = f"class {counts.idxmin()} has {counts.min()} patients"
+        raise ValueError(f"folds: {folds}, but {fewest}; allowed is at most {counts.min()}")
     fold = np.full(len(labels), -1)
     split = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     for number, (_, rows) in enumerate(split.split(labels, labels, patients)):
@@ -41,9 +41,10 @@ def validation_part(labels: Sequence, patients: Sequence, share: float, seed: in
         return np.full(len(labels), -1)
     parts, fewest = round(1 / share), pd.Series(patients).groupby(np.asarray(labels)).nunique().min()
     if parts > fewest:
+        allowed = f"{np.ceil(1000 / fewest) / 1000:g} or more, or 0 (nobody)" if fewest > 1 else "0 (nobody)"
         raise ValueError(
             f"validation_share: {share} holds out one patient in {parts} of each class, but a class has {fewest}; "
-            f"allowed is {1 / fewest:.3g} or more, or 0 (nobody)"
+            f"allowed is {allowed}"
         )
     return np.where(patient_folds(labels, patients, parts, seed) == 0, 0, -1)
 

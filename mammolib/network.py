@@ -177,6 +177,9 @@ def take_weights(network: keras.Model, weights: str | None) -> list[dict]:
     if weights is not None:
         check_convolutions(rows, weights)
     for layer, values in fitting:
+        if not all(np.isfinite(array).all() for array in values):
+            raise ValueError(f"weights: {weights}: {layer.name} holds values that are no finite numbers")
+    for layer, values in fitting:
         layer.set_weights(values)
     return rows
 

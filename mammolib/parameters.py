@@ -42,6 +42,9 @@ RANGES = {
     "examples": (1, 100),
     "shufflings": (1, 100),
     "validation_share": (0, 0.5),
+    "learning_rate": (1e-10, 1000),  # below, float32 steps move nothing
+    "head_learning_rate": (1e-10, 1000),
+    "clip_norm": (1e-10, 1e10),
     "rotation": (0, 3.1416),  # radians
     "shift": (0, 0.99),
     "brightness": (0, 0.99),

@@ -104,7 +104,9 @@ def train(
         ``best`` with nobody held out, and what `training.fit` raises.
     """
     if keep == "best" and not len(validation_rows):
-        raise ValueError("keep: best, but nobody is held out; allowed with it is folds or validation_share above 0")
+        raise ValueError(
+            "keep: best, but nobody is held out; allowed with it are folds above 1, or validation_share above 0"
+        )
     best = keras.models.clone_model(network) if keep == "best" else None
     history, done = [], checkpoint.epochs_in(keep_in, facts or {}) if settings.get("keep_every", 1) else 0
     for phase in plan:

@@ -17,7 +17,17 @@ import yaml
 from mammolib import execution, parameters, rooms
 
 # Parameters that name a file or folder which has to be there
-INPUTS = ("source", "pathology", "registry", "annotations", "label_map", "claims", "predictions", "compare_with")
+INPUTS = (
+    "source",
+    "pathology",
+    "registry",
+    "annotations",
+    "label_map",
+    "claims",
+    "predictions",
+    "compare_with",
+    "weights",
+)
 
 
 class NotebookFailedError(Exception):
@@ -174,6 +184,8 @@ def missing_inputs(planned: dict[str, dict[str, Any]], names: list[str]) -> list
             wanted.pop("registry")
         if values.get("layout", "registry") not in ("registry", "archive"):
             wanted["source"] = wanted["source"] or f"data/{values['layout']}"
+        if wanted["weights"] == "imagenet":
+            wanted.pop("weights")
         if values.get("cohort"):
             wanted["cohort"] = f"{values['cohort']}/01_data_curation.json"
         problems += [

@@ -230,7 +230,9 @@ def check_loss(
     It explodes where it is over ten times what guessing costs, ln(classes), and not below the lowest of the epochs
     before: a random start may be as far off, but falls.
     """
-    where = f"in epoch {epoch} of fold {fold} at learning rate {rate:.3g}; try a lower learning_rate, or clip: global"
+    where = (
+        f"in epoch {epoch} of fold {fold} at learning rate {rate:.3g}; try a lower learning_rate, or clip its gradients"
+    )
     if not np.isfinite(loss):
         raise FloatingPointError(f"{name} is {loss} {where}")
     guessing = float(np.log(classes))

@@ -313,3 +313,13 @@ def test_scaling_stands_before_the_first_convolution_and_is_left_out_at_identity
     image = np.random.default_rng(0).random((1, 32, 32, 1), dtype=np.float32)
     plain.set_weights(scaled.get_weights())
     np.testing.assert_allclose(scaled(image), plain(2 * image - 1), rtol=1e-5)
+
+
+def test_weights_that_are_no_numbers_are_refused_with_file_and_layer(tmp_path):
+    network = build_network((32, 32, 1), 2, width=1 / 64, head="gap", seed=1)
+    kernel, bias = network.get_layer("block3_conv2").get_weights()
+    network.get_layer("block3_conv2").set_weights([np.full_like(kernel, np.nan), bias])
+    path = tmp_path / "broken.keras"
+    network.save(path)
+    with pytest.raises(ValueError, match=r"broken\.keras: block3_conv2 holds values that are no finite numbers"):
+        build_network((32, 32, 1), 2, width=1 / 64, head="gap", weights=str(path))

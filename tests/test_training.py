@@ -76,8 +76,13 @@ def test_validation_part_holds_out_whole_patients():
 
 
 def test_too_few_patients_name_class_and_count():
-    with pytest.raises(ValueError, match="class b has 1 patients"):
-        patient_folds(["a", "a", "a", "b", "b"], [0, 1, 2, 3, 3], 2, seed=0)
+    with pytest.raises(ValueError, match="class b has 1 patients; allowed is at most 1"):
+        patient_folds(["a", "a", "a", "b", "b"], [0, 1, 2, 3, 3], 4, seed=0)
+    with pytest.raises(ValueError, match=r"a class has 1; allowed is 0 \(nobody\)$"):
+        validation_part(["a", "a", "a", "b", "b"], [0, 1, 2, 3, 3], 0.5, seed=0)
+    many = np.arange(1332)  # 666 of each class: 0.0015 would be one in 667
+    with pytest.raises(ValueError, match=r"allowed is 0\.002 or more"):
+        validation_part(many % 2, many, 0.001, seed=0)
 
 
 def test_two_runs_give_equal_weights_and_another_seed_others():
