@@ -159,13 +159,9 @@ def class_maps(
 
 
 def unseen_maps(
-    models: Sequence[tuple[int, keras.Model]],
-    images: np.ndarray,
-    folds: np.ndarray,
-    layer: str,
-    classes: Sequence[int],
-    **how,
-) -> np.ndarray:
+    models: Sequence[tuple[int, keras.Model]], images: np.ndarray, folds: np.ndarray, layer: str,
+    classes: Sequence[int], **how,
+) -> np.ndarray:  # fmt: skip
     """Maps of each image by the models that did not see it, the mean of several, as the predictions are theirs.
 
     Parameters

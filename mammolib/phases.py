@@ -29,14 +29,9 @@ class Phase(NamedTuple):
 
 
 def phases(
-    epochs: int,
-    learning_rate: float,
-    schedule: str,
-    frozen_blocks: int = 0,
-    head_epochs: int = 0,
-    head_learning_rate: float = 0.001,
-    downsampling_draws: int = 0,
-) -> list[Phase]:
+    epochs: int, learning_rate: float, schedule: str, frozen_blocks: int = 0, head_epochs: int = 0,
+    head_learning_rate: float = 0.001, downsampling_draws: int = 0,
+) -> list[Phase]:  # fmt: skip
     """Return the phases, in order: one, or two for the head, or `epochs` for each draw.
 
     The head alone comes first, at a constant rate of its own: with random weights it sends large gradients through
@@ -67,20 +62,11 @@ def phases(
 
 
 def train(
-    network: keras.Model,
-    images: np.ndarray,
-    labels: np.ndarray,
-    training_rows: np.ndarray,
-    validation_rows: np.ndarray,
-    plan: list[Phase],
-    optimizer: Callable[[float], keras.optimizers.Optimizer],
-    *,
-    keep: str = "last",
-    seed: int,
-    keep_in: Path | None = None,
-    facts: dict[str, dict] | None = None,
+    network: keras.Model, images: np.ndarray, labels: np.ndarray, training_rows: np.ndarray,
+    validation_rows: np.ndarray, plan: list[Phase], optimizer: Callable[[float], keras.optimizers.Optimizer],
+    *, keep: str = "last", seed: int, keep_in: Path | None = None, facts: dict[str, dict] | None = None,
     **settings: Any,
-) -> list[dict]:
+) -> list[dict]:  # fmt: skip
     """Train `network` in place through all phases of a plan; `images` to `validation_rows` are those of `training.fit`.
 
     Parameters

@@ -163,16 +163,14 @@ def predict_cohort(
 
 def cautions(training: dict, part: str, tested_as_authors: bool) -> list[str]:
     """Say what makes a number better or other than that of unseen patients, from the parameters of 02 and 03."""
-    notes = []
-    if part == "development" and training["folds_by"] == "image":
-        notes.append("too good: the folds were dealt by image, so a patient can stand on both sides")
-    if part == "development" and training["keep"] == "best":
-        notes.append("too good: each network's epoch was chosen by the loss on the very images that it is judged on")
-    if training["shuffle_labels"]:
-        notes.append("a control: the networks learned from shuffled labels")
-    if tested_as_authors:
-        notes.append("distorted: images judged through the augmentation and down-sampled, as the authors' code does")
-    return notes
+    held_out, by_image, chosen = part == "development", training["folds_by"] == "image", training["keep"] == "best"
+    notes = {
+        "too good: the folds were dealt by image, so a patient can stand on both sides": held_out and by_image,
+        "too good: each network's epoch was chosen by the loss on the images that it is judged on": held_out and chosen,
+        "a control: the networks learned from shuffled labels": training["shuffle_labels"],
+        "distorted: images augmented and down-sampled, as the authors' code does": tested_as_authors,
+    }
+    return [note for note, holds in notes.items() if holds]
 
 
 def _predict(path: Path, images: np.ndarray, rows: np.ndarray, drawn_by: dict | None) -> np.ndarray:

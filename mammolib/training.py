@@ -22,12 +22,9 @@ HISTORY = (
 
 
 def predict(
-    network: keras.Model,
-    images: np.ndarray,
-    batch_size: int | None = None,
-    rows: np.ndarray | None = None,
+    network: keras.Model, images: np.ndarray, batch_size: int | None = None, rows: np.ndarray | None = None,
     augmentation: keras.layers.Layer | None = None,
-) -> np.ndarray:
+) -> np.ndarray:  # fmt: skip
     """Return the (n, classes) float32 output of `network` for (n, height, width) uint16 images, or for `rows` of them.
 
     A memory map is read a batch at a time; None takes 64 images of 224 x 224 pixels, and fewer of larger ones. With an
@@ -268,12 +265,9 @@ def run_epoch(
 
 
 def validate(
-    network: keras.Model,
-    images: np.ndarray,
-    labels: np.ndarray,
-    rows: np.ndarray | None,
+    network: keras.Model, images: np.ndarray, labels: np.ndarray, rows: np.ndarray | None,
     augmentation: keras.layers.Layer | None = None,
-) -> tuple[float, float]:
+) -> tuple[float, float]:  # fmt: skip
     """Return cross-entropy and accuracy of `network` on the given rows, NaN without rows; see `predict`."""
     if rows is None or len(rows) == 0:
         return float("nan"), float("nan")
