@@ -20,15 +20,8 @@ from mammolib import provenance
 from mammolib.rooms import Room, plain, short, writing
 
 INDIFFERENT = ("outputs", "recipe", "checkpoint_every")  # parameters that change no weight
-CODE = (
-    "augmentation",
-    "folds",
-    "network",
-    "network_input",
-    "phases",
-    "recipe",
-    "training",
-)  # modules that weights follow from
+# modules that weights follow from
+CODE = ("augmentation", "folds", "network", "network_input", "phases", "recipe", "training")
 PACKAGES = ("python", "keras", "tensorflow", "jax", "numpy", "scikit-learn")  # likewise; scikit-learn deals the folds
 NAME = "checkpoint_{}.npz"
 

@@ -53,14 +53,13 @@ def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
     texts |= {name: f"{p[name]:g}" for name in ("width", "dropout", "rotation")}
     # what is held out is one of round(1 / share) parts: 0.4 is one in two
     share = f"1 in {round(1 / p['validation_share'])} by {p['folds_by']}" if p["validation_share"] else "nobody"
+    normalised = {"dense256": "head"}.get(p["head"], "none")
     draws = f"{p['downsampling_draws']} draws, the epochs each" if p["downsampling_draws"] else "none"
     frozen = f"all but blocks 1 to {p['frozen_blocks']}" if p["frozen_blocks"] else "all"
     return texts | {
         "convolutions": "13",
         "shift": f"{100 * p['shift']:g}%",
-        "batch_normalization": "each block"
-        if p["batch_normalization"]
-        else {"dense256": "head"}.get(p["head"], "none"),
+        "batch_normalization": "each block" if p["batch_normalization"] else normalised,
         "weights": Path(p["weights"]).name if p["weights"] else f"random, {p['initializer']}",
         "frozen": frozen + (f", {p['head_epochs']} epochs the head" if p["head_epochs"] else ""),
         "image": f"{image_shape[0]} x {image_shape[1]}, {'grey' if p['channels'] == 1 else 'RGB'}",
@@ -127,8 +126,7 @@ def plot_movement(moved: pd.DataFrame, ax: Axes) -> Axes:
     """Draw `kernel_movement`, a row a layer and a column a network, as bars of the mean and a dot a network."""
     moved.mean(axis=1).plot.bar(ax=ax, color="0.75", width=0.7)
     if len(moved.columns) > 1:
-        for name in moved:
-            ax.plot(range(len(moved)), moved[name], ".", color="0.2", markersize=4)
+        ax.plot(range(len(moved)), moved, ".", color="0.2", markersize=4)
     ax.set_xlabel("")
     ax.set_ylabel("change / first length")
     ax.tick_params(axis="x", labelrotation=45, labelsize=8)
