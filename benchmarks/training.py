@@ -394,14 +394,9 @@ def training_operations(network: keras.Model) -> int:
     return 3 * forward
 
 
-def has_gpu() -> bool:
-    """Whether the backend computes on one."""
-    return any("gpu" in name or "cuda" in name for name in keras.distribution.list_devices())
-
-
 def gpu(folder: Path, rounds: int, images: int, epochs: int, batch: int, peak_tflops: float) -> dict | str:
     """Seconds of the report's recipe from a built network to the last epoch's end, and its share of the peak."""
-    if not has_gpu():
+    if not training.has_gpu():
         return "no GPU"
     return whole_recipe(folder, rounds, images, epochs, batch, FULL["side"], FULL["width"], peak_tflops)
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: one file a fold with weights, optimiser, epochs so far, and what they follow from.
+"""Checkpoints of a training run: one file a network with weights, optimiser, epochs so far, and what they follow from.
 
 They stand in the room's `private` folder, which git, the room's hashes and the runner's clean-up pass by. A file is
 plain NumPy (.npz): written in a third of a .keras file's time, with a checksum an array and nothing to unpickle.
@@ -19,6 +19,8 @@ import numpy as np
 from mammolib import provenance
 from mammolib.rooms import Room, plain, short, writing
 
+# what notebook 02 reads for its tables alone
+TABLES = ("params/recipes.csv", "benchmarks/recipes.json", "benchmarks/texture_baseline.json")
 INDIFFERENT = ("outputs", "recipe", "checkpoint_every")  # parameters that change no weight
 # modules that weights follow from
 CODE = ("augmentation", "folds", "network", "network_input", "phases", "recipe", "training")
@@ -26,9 +28,9 @@ PACKAGES = ("python", "keras", "tensorflow", "jax", "numpy", "scikit-learn")  # 
 NAME = "checkpoint_{}.npz"
 
 
-def place(room: Room, fold: int) -> Path:
-    """Return the path of a fold's checkpoint."""
-    return room.path("private") / NAME.format(f"fold{fold}")
+def place(room: Room, name: str) -> Path:
+    """Return the path of a network's checkpoint."""
+    return room.path("private") / NAME.format(name)
 
 
 def run_facts(room: Room, dtype_policy: str) -> dict[str, dict]:
@@ -40,7 +42,7 @@ def run_facts(room: Room, dtype_policy: str) -> dict[str, dict]:
     code = {name: hashlib.sha256(Path(__file__).with_name(f"{name}.py").read_bytes()).hexdigest() for name in CODE}
     facts = {
         "parameters": {name: value for name, value in room.parameters.items() if name not in INDIFFERENT},
-        "inputs": room.inputs,
+        "inputs": {name: sha256 for name, sha256 in room.inputs.items() if name not in TABLES},
         "versions": {name: versions[name] for name in PACKAGES if name in versions},
         "code": code,
         "arithmetic": {"backend": provenance.backend(), "dtype_policy": dtype_policy},
@@ -59,15 +61,15 @@ def differences(old: dict[str, dict], new: dict[str, dict]) -> list[str]:
     return found
 
 
-def require_space(path: Path, variables: Sequence[Any], folds: int) -> None:
-    """Raise an OSError where the checkpoints of all folds, and the one being written, would not fit on the disk."""
+def require_space(path: Path, variables: Sequence[Any], runs: int) -> None:
+    """Raise an OSError where the checkpoints of all networks, and the one being written, would not fit on the disk."""
     one = sum(int(np.prod(variable.shape)) * np.dtype(variable.dtype).itemsize for variable in variables) + 2**17
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     present = sum(file.stat().st_size for file in path.parent.glob(NAME.format("*")))
-    needed, free = max(one, (folds + 1) * one - present), shutil.disk_usage(path.parent).free
+    needed, free = max(one, (runs + 1) * one - present), shutil.disk_usage(path.parent).free
     if needed > free:
         raise OSError(
-            f"{short(path.parent)}: checkpoints need {needed / 1e6:,.0f} MB ({folds} of {one / 1e6:,.1f} MB, and one "
+            f"{short(path.parent)}: checkpoints need {needed / 1e6:,.0f} MB ({runs} of {one / 1e6:,.1f} MB, and one "
             f"being written), {free / 1e6:,.0f} MB are free; make room, or checkpoint_every: 0"
         )
 
@@ -89,7 +91,7 @@ def keep(path: Path, facts: dict[str, dict], history: list[dict], variables: Seq
             os.fsync(opened.fileno())  # else a power cut could leave the new name on an empty file
     except OSError as error:
         raise OSError(
-            f"{short(path)}: not written after epoch {len(history)} ({error.strerror}); make room and run again with "
+            f"{short(path)}: not written after epoch {len(history)} ({error.strerror}); mend that and run again with "
             "--from 02_training, which goes on after the checkpoint before, or checkpoint_every: 0"
         ) from None
 

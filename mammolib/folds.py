@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+SHUFFLE, DRAW = 2**32 - 1, 2**32 - 2  # beside the seed; an epoch's order has its number there
+
 
 def patient_folds(labels: Sequence, patients: Sequence, folds: int, seed: int) -> np.ndarray:
     """Assign every image to one of `folds` folds: whole patients, classes spread evenly.
@@ -49,9 +51,9 @@ def validation_part(labels: Sequence, patients: Sequence, share: float, seed: in
     return np.where(patient_folds(labels, patients, parts, seed) == 0, 0, -1)
 
 
-def downsampled(rows: np.ndarray, labels: np.ndarray, seed: int | list[int]) -> np.ndarray:
+def downsampled(rows: np.ndarray, labels: np.ndarray, seed: int, draw: int = 0) -> np.ndarray:
     """Draw from `rows` as many of each class as the rarest has among them; without replacement, in ascending order."""
-    rng, of_rows = np.random.default_rng(seed), np.asarray(labels)[rows]
+    rng, of_rows = np.random.default_rng([seed, DRAW, draw]), np.asarray(labels)[rows]
     classes, counts = np.unique(of_rows, return_counts=True)
     drawn = [rng.choice(np.asarray(rows)[of_rows == name], counts.min(), replace=False) for name in classes]
     return np.sort(np.concatenate(drawn)) if drawn else np.asarray(rows)
@@ -60,5 +62,5 @@ def downsampled(rows: np.ndarray, labels: np.ndarray, seed: int | list[int]) -> 
 def shuffled(labels: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
     """Return a copy of `labels` permuted among `rows` alone: the control that must learn nothing."""
     out = labels.copy()
-    out[rows] = np.random.default_rng([seed, 0]).permutation(labels[rows])
+    out[rows] = np.random.default_rng([seed, SHUFFLE]).permutation(labels[rows])
     return out

@@ -38,7 +38,6 @@ def build_network(
     batch_normalization: bool = False,
     dropout: float = 0.0,
     initializer: str = "glorot_uniform",
-    weights: str | None = None,
     scaling: tuple[float, float] = (1.0, 0.0),
     seed: int = 0,
     dtype_policy: str = "float32",
@@ -63,8 +62,6 @@ def build_network(
         Share dropped after each hidden layer of the head (before ``logits``, for ``gap``).
     initializer
         Of every kernel, each with its own seed drawn from `seed`; dense256's hidden layer is always He normal.
-    weights
-        None, ``imagenet``, or a file of weights (see `take_weights`).
     scaling
         Factor and offset of the first layer, which is left out at (1, 0): the convolutions see factor * x + offset.
     dtype_policy
@@ -74,6 +71,11 @@ def build_network(
     -------
     keras.Model
         (n, height, width, channels) -> (n, classes) float32 probabilities. Not compiled.
+
+    Raises
+    ------
+    ValueError
+        Fewer than 32 pixels a side, other channels than 1 or 3, fewer than 2 classes, or an unknown head.
     """
     check_architecture(input_shape, classes, head)
     seeds = iter(np.random.SeedSequence(seed).generate_state(64))
@@ -97,9 +99,7 @@ def build_network(
     x = add_head(x, head, width, dropout, kernel, seed, dtype_policy)
     x = keras.layers.Dense(classes, name="logits", kernel_initializer=kernel(), dtype="float32")(x)
     outputs = keras.layers.Activation("softmax", name="probabilities", dtype="float32")(x)
-    network = keras.Model(inputs, outputs, name="vgg16")
-    take_weights(network, weights)
-    return network
+    return keras.Model(inputs, outputs, name="vgg16")
 
 
 def add_head(x, head: str, width: float, dropout: float, kernel, seed: int, dtype_policy: str):
@@ -159,6 +159,10 @@ def take_weights(network: keras.Model, weights: str | None) -> list[dict]:
     ValueError
         Another kind of file, an unreadable one, or one whose convolutions are not this network's.
     """
+    if weights == "imagenet" and (found := network.get_layer(CONVOLUTIONS[0]).filters) != BLOCKS[0][0]:
+        raise ValueError(
+            f"weights: imagenet has {BLOCKS[0][0]} channels first, this network {found}; allowed is width 1.0"
+        )
     source, rows, fitting = stored_weights(weights), [], []
     for layer in [layer for layer in network.layers if layer.weights]:
         values, why = source.pop(layer.name, []), ""
@@ -232,7 +236,8 @@ def imagenet_weights() -> dict[str, list[np.ndarray]]:
         source = keras.applications.VGG16(include_top=False, weights="imagenet")
     except Exception as error:  # Keras raises a bare Exception where the download fails
         raise FileNotFoundError(
-            f"weights: imagenet is neither whole in {folder} nor to be fetched; put {IMAGENET_FILE} there ({error})"
+            f"weights: imagenet is neither whole in {folder} nor to be fetched; put {IMAGENET_FILE} there, in "
+            f"models of KERAS_HOME, which has to be writable ({error})"
         ) from error
     return {layer.name: layer.get_weights() for layer in source.layers if layer.weights}
 

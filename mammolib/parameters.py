@@ -34,7 +34,6 @@ RANGES = {
     "frozen_blocks": (0, 5),
     "head_epochs": (0, 10**5),
     "downsampling_draws": (0, 1000),
-    "channels": (1, 3),
     "batch_size": (1, 10**5),
     "folds": (1, 100),
     "networks": (1, 100),
@@ -61,6 +60,7 @@ CHOICES = {
     "repeated_takes": ("last", "all"),
     "aspect": ("pad", "stretch"),
     "background": ("zero", "keep"),
+    "channels": (1, 3),
     "input_scaling": ("unit", "standardise", "imagenet"),
     "head": ("fc", "dense256", "gap"),
     "initializer": ("glorot_uniform", "he_normal", "he_uniform"),
@@ -200,7 +200,9 @@ def problems_with(values: dict, declared: dict[str, Declared], source: str) -> l
         elif name in RANGES and not all(RANGES[name][0] <= number <= RANGES[name][1] for number in listed(value)):
             problems.append(f"{source}: {name} = {value}; allowed is {RANGES[name][0]} to {RANGES[name][1]}")
         elif name in CHOICES and not all(text in CHOICES[name] for text in listed(value)):
-            problems.append(f"{source}: {name} = {value!r}; allowed are {', '.join(CHOICES[name])}")
+            problems.append(f"{source}: {name} = {value!r}; allowed are {', '.join(map(str, CHOICES[name]))}")
+        elif "" in listed(value):
+            problems.append(f"{source}: {name} = {value!r}; allowed is a text that is not empty")
         elif name in PAIRS and (len(value) != 2 or value[0] > value[1]):
             problems.append(f"{source}: {name} = {value}; allowed are two numbers, the lower one first")
         elif isinstance(value, list) and name in ("classes", "storage_classes") and len(set(value)) != len(value):

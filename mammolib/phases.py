@@ -10,7 +10,6 @@ import numpy as np
 from mammolib import checkpoint
 from mammolib.folds import downsampled
 from mammolib.network import freeze
-from mammolib.parameters import CHOICES, require_choice
 from mammolib.training import fit
 
 
@@ -41,19 +40,10 @@ def phases(
     Raises
     ------
     ValueError
-        A rate not above 0, an unknown schedule, no epoch, fewer than 0 draws, or the head's epochs are all there are.
+        The head's epochs are all there are. What each number may be, `mammolib.parameters` has checked.
     """
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate: {learning_rate}; allowed is above 0")
-    require_choice("schedule", schedule, CHOICES["schedule"])
-    if epochs < 1:
-        raise ValueError(f"epochs: {epochs}; allowed is 1 or more")
-    if downsampling_draws < 0:
-        raise ValueError(f"downsampling_draws: {downsampling_draws}; allowed is 0 (all images) or more")
     if not 0 <= head_epochs < epochs:
         raise ValueError(f"head_epochs: {head_epochs}; allowed is 0 to {epochs - 1}, less than epochs")
-    if head_epochs and not head_learning_rate > 0:
-        raise ValueError(f"head_learning_rate: {head_learning_rate}; allowed is above 0")
     first = 0 if downsampling_draws else None
     head = [Phase(0, head_epochs, 5, head_learning_rate, "constant", first)] if head_epochs else []
     rest = Phase(head_epochs, epochs - head_epochs, frozen_blocks, learning_rate, schedule, first)
@@ -64,7 +54,7 @@ def phases(
 def train(
     network: keras.Model, images: np.ndarray, labels: np.ndarray, training_rows: np.ndarray,
     validation_rows: np.ndarray, plan: list[Phase], optimizer: Callable[[float], keras.optimizers.Optimizer],
-    *, keep: str = "last", seed: int, keep_in: Path | None = None, facts: dict[str, dict] | None = None,
+    *, keep: str = "last", seed: int, keep_in: Path | None = None, facts: dict[str, dict] | None = None, runs: int = 1,
     **settings: Any,
 ) -> list[dict]:  # fmt: skip
     """Train `network` in place through all phases of a plan; `images` to `validation_rows` are those of `training.fit`.
@@ -77,7 +67,9 @@ def train(
         ``last``: the network ends as the last epoch left it. ``best``: as the epoch with the lowest validation loss did
         (the first of equals), so that its validation score is chosen, and too good.
     seed, keep_in, facts, settings
-        Of `training.fit`: batch_size, augmentation, fold and so on. Phases that a checkpoint has behind it are passed.
+        Of `training.fit`: batch_size, augmentation, name and so on. Phases that a checkpoint has behind it are passed.
+    runs
+        How many networks there are: there has to be space for the checkpoints of all.
 
     Returns
     -------
@@ -88,24 +80,32 @@ def train(
     ------
     ValueError
         ``best`` with nobody held out, and what `training.fit` raises.
+    OSError
+        No space for the checkpoints of all networks.
     """
     if keep == "best" and not len(validation_rows):
         raise ValueError(
             "keep: best, but nobody is held out; allowed with it are folds above 1, or validation_share above 0"
         )
     best = keras.models.clone_model(network) if keep == "best" else None
-    history, done = [], checkpoint.epochs_in(keep_in, facts or {}) if settings.get("keep_every", 1) else 0
+    history, done, total = [], 0, plan[-1].after + plan[-1].epochs
+    if keep_in and settings.get("keep_every", 1):
+        done = checkpoint.epochs_in(keep_in, facts or {})
+        freeze(network, min(phase.frozen_blocks for phase in plan))
+        largest = optimizer(plan[-1].learning_rate)
+        largest.build(network.trainable_variables)
+        checkpoint.require_space(keep_in, [*network.weights, *largest.variables, *(best.weights if best else [])], runs)
     for phase in plan:
         if done > phase.after + phase.epochs:
             continue
         rows = training_rows, validation_rows
         if phase.draw is not None:
-            rows = [downsampled(part, labels, [seed, phase.draw]) for part in rows]
+            rows = [downsampled(part, labels, seed, phase.draw) for part in rows]
         freeze(network, phase.frozen_blocks)
         history = fit(
             network, images, labels, *rows, optimizer=optimizer(phase.learning_rate), schedule=phase.schedule,
-            epochs=phase.epochs, after=phase.after, earlier=history, best=best, seed=seed, keep_in=keep_in, facts=facts,
-            **settings,
+            epochs=phase.epochs, after=phase.after, total=total, earlier=history, best=best, seed=seed, keep_in=keep_in,
+            facts=facts, **settings,
         )  # fmt: skip
     freeze(network, 0)  # of the file nothing is frozen: who trains on from it decides anew
     if best is not None:

@@ -53,6 +53,9 @@ def writing(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(short(path))  # a write that failed names no file
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from mammolib.network_input import to_network
 from mammolib.recipe import rate_at
 
 HISTORY = (
-    "fold", "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds", "learning_rate",
+    "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds", "learning_rate", "images",
 )  # fmt: skip
 
 
@@ -70,11 +70,16 @@ def make_deterministic(seed: int, operation_threads: int = 0) -> None:
         tensorflow.config.experimental.enable_op_determinism()
 
 
+def has_gpu() -> bool:
+    """Tell whether the backend computes on one."""
+    return any("gpu" in device or "cuda" in device for device in keras.distribution.list_devices())
+
+
 def resolve_dtype_policy(dtype_policy: str) -> str:
     """Turn ``auto`` into mixed_bfloat16 on any GPU and on processors that compute it natively, else float32."""
     if dtype_policy != "auto":
         return dtype_policy
-    if any("gpu" in device or "cuda" in device for device in keras.distribution.list_devices()):
+    if has_gpu():
         return "mixed_bfloat16"
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
@@ -84,9 +89,9 @@ def resolve_dtype_policy(dtype_policy: str) -> str:
     return "mixed_bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags.split()) else "float32"
 
 
-def seed_of(seed: int, fold: int) -> int:
-    """Return a fold's own seed, so that its network, order and augmentation are not another fold's."""
-    return int(np.random.SeedSequence([seed, fold]).generate_state(1)[0] >> 1)
+def seed_of(seed: int, run: int) -> int:
+    """Return a training's own seed, so that its network, order and augmentation are not another's of the same run."""
+    return int(np.random.SeedSequence([seed, run]).generate_state(1)[0] >> 1)
 
 
 def epoch_order(rows: np.ndarray, seed: int, epoch: int) -> np.ndarray:
@@ -137,9 +142,9 @@ def fit(
     augment_validation: bool = False,
     after: int = 0,
     earlier: Sequence[dict] = (),
+    total: int | None = None,
     best: keras.Model | None = None,
-    fold: int = 0,
-    runs: int = 1,
+    name: str = "model",
     keep_in: Path | None = None,
     keep_every: int = 1,
     facts: dict[str, dict] | None = None,
@@ -163,10 +168,10 @@ def fit(
         How many epochs came before, in other phases (`mammolib.phases`), and their rows where no checkpoint has them.
     best
         A copy of the network, which gets its weights at each epoch with a lower validation loss than all before.
-    fold
-        Goes into the history and the printed lines.
-    runs
-        How many folds there are: there has to be space for the checkpoints of all.
+    total
+        Epochs of all phases, for the printed lines; None where this one is the last.
+    name
+        Of the network, for the printed lines and errors.
     keep_in, keep_every, facts
         Of the checkpoint: its file (None keeps none), the epochs from one to the next (0 keeps none; the last epoch
         has one), and `checkpoint.run_facts`; one of other facts is not taken up.
@@ -177,16 +182,17 @@ def fit(
     -------
     list of dict
         One row an epoch with the keys of `HISTORY`, earlier ones first. Loss and accuracy are means over the epoch's
-        augmented batches, while the network was changing; the validation's are of the epoch's end.
+        augmented batches, while the network was changing; the validation's are of the epoch's end; ``images`` is how
+        many trained.
 
     Raises
     ------
     ValueError
-        A batch larger than the training part, or labels out of range.
+        A batch larger than the training part, or of one image where a dense layer is normalised; labels out of range.
     FloatingPointError
         The loss is not finite, or explodes.
     OSError
-        No space for a checkpoint; before the first epoch where it can be known.
+        No space for a checkpoint.
     """
     training_rows = np.asarray(training_rows)
     check_run(network, images, labels, training_rows, batch_size)
@@ -195,41 +201,39 @@ def fit(
     kept, history = [*trainer.weights, *trainer.optimizer.variables, *(best.weights if best else [])], list(earlier)
     keep_every = keep_every if keep_in else 0
     if keep_every:
-        history = checkpoint.take_up(keep_in, facts or {}, kept, f"fold {fold}", after, report) or history
-        checkpoint.require_space(keep_in, kept, runs)
+        history = checkpoint.take_up(keep_in, facts or {}, kept, name, after, report) or history
     began, done, last = time.perf_counter(), max(len(history), after), after + epochs
+    total = total or last
     for epoch in range(done + 1, last + 1):
         epoch_began = time.perf_counter()
         rate = rate_at(epoch - after, epochs, start_rate, schedule)
         trainer.optimizer.learning_rate = rate
         reseed(trainer, seed, epoch)
         loss, accuracy = run_epoch(trainer, images, labels, epoch_order(training_rows, seed, epoch), batch_size)
-        check_loss(loss, [row["loss"] for row in history], network.output_shape[-1], epoch, fold, rate)
+        check_loss(loss, [row["loss"] for row in history], network.output_shape[-1], epoch, name, rate)
         validation = validate(network, images, labels, validation_rows, augmentation if augment_validation else None)
         if validation_rows is not None and len(validation_rows):  # no number where normalisation overflows
-            check_loss(validation[0], [], network.output_shape[-1], epoch, fold, rate, "validation loss")
+            check_loss(validation[0], [], network.output_shape[-1], epoch, name, rate, "validation loss")
         if best is not None and validation[0] < min((row["validation_loss"] for row in history), default=np.inf):
             best.set_weights(network.get_weights())
-        values = (fold, epoch, loss, accuracy, *validation, time.perf_counter() - epoch_began, rate)
+        values = (epoch, loss, accuracy, *validation, time.perf_counter() - epoch_began, rate, len(training_rows))
         history.append(dict(zip(HISTORY, values, strict=True)))
         if keep_every and (epoch % keep_every == 0 or epoch == last):
             checkpoint.keep(keep_in, facts or {}, history, kept)
-        seconds_left = (time.perf_counter() - began) / (epoch - done) * (last - epoch)
-        report(epoch_line(history[-1], last, seconds_left))
+        seconds_left = (time.perf_counter() - began) / (epoch - done) * (total - epoch)
+        report(epoch_line(name, history[-1], total, seconds_left))
     return history
 
 
 def check_loss(
-    loss: float, earlier: list[float], classes: int, epoch: int, fold: int, rate: float, name: str = "loss"
+    loss: float, earlier: list[float], classes: int, epoch: int, network: str, rate: float, name: str = "loss"
 ) -> None:
     """Raise a FloatingPointError for a loss that is not finite or explodes, with epoch, rate and a hint.
 
     It explodes where it is over ten times what guessing costs, ln(classes), and not below the lowest of the epochs
     before: a random start may be as far off, but falls.
     """
-    where = (
-        f"in epoch {epoch} of fold {fold} at learning rate {rate:.3g}; try a lower learning_rate, or clip its gradients"
-    )
+    where = f"in epoch {epoch} of {network} at learning rate {rate:.3g}; try a lower learning_rate, or clip gradients"
     if not np.isfinite(loss):
         raise FloatingPointError(f"{name} is {loss} {where}")
     guessing = float(np.log(classes))
@@ -240,7 +244,12 @@ def check_loss(
 def check_run(network: keras.Model, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, batch_size: int) -> None:
     """Raise a ValueError for what can be known to fail before the first epoch."""
     if not 1 <= batch_size <= len(rows):
-        raise ValueError(f"batch_size: {batch_size}; allowed is 1 to {len(rows)}, the images of the training part")
+        raise ValueError(f"batch_size: {batch_size}; allowed is 1 to {len(rows)}, the images that train")
+    normalised = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    if batch_size == 1 and any(len(layer.output.shape) == 2 for layer in normalised):
+        raise ValueError(
+            "batch_size: 1, but this head normalises over the batch, so one image is always 0; allowed is 2"
+        )
     if len(labels) != len(images):
         raise ValueError(f"labels: {len(labels)} for {len(images)} images")
     classes = network.output_shape[-1]
@@ -277,9 +286,9 @@ def validate(
     return float(-np.log(np.maximum(of_label, 1e-7)).mean()), float(right.mean())
 
 
-def epoch_line(row: dict, epochs: int, seconds_left: float) -> str:
-    """Return one plain line for the terminal: fold, epoch, losses, accuracies, seconds, time left."""
-    parts = [f"fold {row['fold']}  epoch {row['epoch']:3d}/{epochs}"]
+def epoch_line(name: str, row: dict, epochs: int, seconds_left: float) -> str:
+    """Return one plain line for the terminal: network, epoch, losses, accuracies, seconds, time left."""
+    parts = [f"{name}  epoch {row['epoch']:3d}/{epochs}"]
     parts.append(f"loss {row['loss']:.4f} accuracy {row['accuracy']:.3f}")
     if not np.isnan(row["validation_loss"]):
         parts.append(f"validation loss {row['validation_loss']:.4f} accuracy {row['validation_accuracy']:.3f}")

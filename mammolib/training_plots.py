@@ -1,5 +1,6 @@
 """Table and panels of the training notebook."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,6 +46,34 @@ def recipe_table(parameters: dict, image_shape: tuple[int, int], recipes: Path) 
     return table.set_index("label").rename_axis("recipe")[order]
 
 
+def ablation_table(record: Path, baseline: Path) -> pd.DataFrame:
+    """Write what `benchmarks/recipes.py` found of each change of a recipe, and `benchmarks/texture_baseline.py` below.
+
+    Returns
+    -------
+    DataFrame
+        Index ``change``; of held-out phantoms the mean accuracy over seeds, the lowest and the highest; of real films
+        that of the four folds beside each fold, averaged, and how many folds' choice the change was. In the last two
+        rows stands what the chosen recipes make of their folds, and what texture without a network does.
+    """
+    found, texture = (json.loads(path.read_text(encoding="utf-8")) for path in (record, baseline))
+    phantoms, films = found["phantoms"], found["films"]
+    on_phantoms = f"phantoms, {len(found['seeds'])} seeds of {min(phantoms['held_out'])} or more"
+    on_films = f"{films['films']} films of {films['patients']} patients"
+    rows = {
+        name: {
+            on_phantoms: f"{phantoms[name]['mean']:.3f}",
+            "lowest to highest": "{:.3f} to {:.3f}".format(*np.sort(phantoms[name]["accuracies"])[[0, -1]]),
+            on_films: f"{inner['mean']:.3f}",
+            "chosen by folds": str(films["chosen"].count(name)),
+        }
+        for name, inner in films["inner"].items()
+    }
+    rows["each fold's choice, on that fold"] = {on_films: f"{films['outer']['mean']:.3f}"}
+    rows["texture without a network"] = {on_films: f"{texture['texture']['mean']:.3f}"}
+    return pd.DataFrame(rows).T.fillna("").rename_axis("change")
+
+
 def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
     """Write this run's parameters as the facts are written, by the names of the facts; of a weights file its name."""
     flips = {(True, True): "both", (True, False): "vertical", (False, True): "horizontal", (False, False): "none"}
@@ -78,7 +107,7 @@ def recipe_texts(p: dict, image_shape: tuple[int, int]) -> dict[str, str]:
 
 
 def plot_curves(history: pd.DataFrame, value: str, ax: Axes, chance: float | None = None) -> Axes:
-    """Draw training (dashed) and validation (solid) against epochs, one colour a fold, a line a network.
+    """Draw training (dashed) and validation (solid) against epochs, one colour a fold (named), a line a network.
 
     Parameters
     ----------
@@ -90,15 +119,15 @@ def plot_curves(history: pd.DataFrame, value: str, ax: Axes, chance: float | Non
     chance
         Drawn as a dotted line: ln(classes) for the loss, 1 / classes for the accuracy.
     """
-    folds = history["fold"].nunique()
+    folds, held_out = history["fold"].nunique(), f"validation_{value}"
     for (fold, network), rows in history.groupby(["fold", "network"]):
-        name, held_out = f"fold {fold}, " if folds > 1 else "", f"validation_{value}"
-        named = {word: f"{name}{word}" if network == 0 else None for word in ("training", "validation")}
+        named = {"validation": f"fold {fold}"} if folds > 1 else {"training": "training", "validation": "validation"}
+        named = named if network == 0 else {}
         look = {"color": f"C{fold % 10}", "linewidth": 1.5 if network == 0 else 0.8}
-        ax.plot(rows["epoch"], rows[value], "--", alpha=0.7, label=named["training"], **look)
+        ax.plot(rows["epoch"], rows[value], "--", alpha=0.7, label=named.get("training"), **look)
         validated = rows[held_out].notna().any()
         if validated:
-            ax.plot(rows["epoch"], rows[held_out], label=named["validation"], **look)
+            ax.plot(rows["epoch"], rows[held_out], label=named.get("validation"), **look)
         kept = rows[rows["kept"]]
         ax.plot(kept["epoch"], kept[held_out if validated else value], "o", color=look["color"], markersize=4)
     if chance is not None:

@@ -19,7 +19,7 @@ from mammolib.checkpoint import clear_after, keep, place, require_space, run_fac
 
 ROOT = Path(__file__).parents[1]
 FACTS = {"parameters": {"learning_rate": 1e-5, "epochs": 9}, "inputs": {"cohort.csv": "ab12"}, "machine": {"cores": 2}}
-HISTORY = [{"fold": 0, "epoch": 1, "loss": 0.1 + 0.2, "validation_loss": float("nan")}]
+HISTORY = [{"epoch": 1, "loss": 0.1 + 0.2, "validation_loss": float("nan")}]
 
 # Trains as the notebook does, with everything that has a state; `die_at` counts batches, `die_in` checkpoints.
 CHILD = """
@@ -63,8 +63,8 @@ for number in range(folds):
     rows, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
     history = train(
         network, images, labels, rows, held_out, plan, lambda rate: make_optimizer("adam", rate, "global"), seed=seed,
-        keep="best" if draws else "last", batch_size=8, augmentation=Augmentation(seed=seed), fold=number, runs=folds,
-        keep_in=folder / "private" / f"checkpoint_fold{number}.npz", facts={},
+        keep="best" if draws else "last", batch_size=8, augmentation=Augmentation(seed=seed), runs=folds,
+        name=f"fold {number}", keep_in=folder / "private" / f"checkpoint_fold{number}.npz", facts={},
     )
     losses = [[row["epoch"], row["loss"], row["validation_loss"]] for row in history]
     whole(folder / f"end_{number}.npz", np.array(losses), *network.get_weights())
@@ -136,7 +136,14 @@ def children(process: int) -> list[int]:
 
 
 def test_a_killed_profile_goes_on_from_02_with_equal_models_and_history(tmp_path):
-    settings = {"epochs": 4, "folds": 2, "dropout": 0.2, "batch_normalization": "true", "learning_rate": 0.001}
+    settings = {
+        "epochs": 3,
+        "folds": 2,
+        "networks": 2,
+        "dropout": 0.2,
+        "batch_normalization": "true",
+        "learning_rate": 0.001,
+    }
     options = [text for name, value in settings.items() for text in ("-p", f"02_training.{name}={value}")]
     command = [sys.executable, "-m", "mammolib", "run", "smoke", "--to", "02_training", *options, "--outputs"]
     subprocess.run([*command, tmp_path / "whole"], cwd=ROOT, check=True, capture_output=True)
@@ -146,23 +153,31 @@ def test_a_killed_profile_goes_on_from_02_with_equal_models_and_history(tmp_path
     command += [broken, "--from", "02_training"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         for line in process.stdout:
-            if line.startswith("fold 1  epoch   2/4"):
+            if line.startswith("model_fold1_0  epoch   2/3"):
                 for victim in [*children(process.pid), process.pid]:
                     os.kill(victim, signal.SIGKILL)
                 break
     assert process.returncode == -signal.SIGKILL
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    assert "fold 0: goes on after epoch 4 of a run that was stopped\nfold 1: goes on after epoch" in done.stdout
-    assert "fold 0  epoch" not in done.stdout
+    goes_on = "model_fold{}_0: goes on after epoch {}"
+    assert f"{goes_on.format(0, 3)} of a run that was stopped\n{goes_on.format(1, '')}" in done.stdout
+    assert "model_fold0_0  epoch" not in done.stdout
     both = [folder / "02_training" for folder in (tmp_path / "whole", broken)]
-    for name in ("model_fold0.keras", "model_fold1.keras"):
+    names = [f"model_fold{fold}_{network}.keras" for network in (0, 1) for fold in (0, 1)]
+    for name in names:
         first, second = (keras.saving.load_model(folder / name, compile=False).get_weights() for folder in both)
         assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     first, second = (pd.read_csv(folder / "history.csv").drop(columns="seconds") for folder in both)
     pd.testing.assert_frame_equal(first, second, check_exact=True)
+    assert first.groupby(["fold", "network"])["kept"].sum().eq(1).all()
+    assert len(first) == 3 * len(names)
     assert not (broken / "02_training" / "private").exists(), "finished: no checkpoint stays"
-    files = [json.loads(folder.with_suffix(".json").read_text())["provenance"]["files"] for folder in both]
-    assert set(files[0]) == set(files[1]) >= {"model_fold0.keras", "history.csv"}
+    results = [json.loads(folder.with_suffix(".json").read_text()) for folder in both]
+    files = [result["provenance"]["files"] for result in results]
+    assert set(files[0]) == set(files[1]) >= {*names, "history.csv"}
+    assert results[0]["results"]["saved"] == dict(zip(names, (0, 1, 0, 1), strict=True))
+    starts = [keras.saving.load_model(both[0] / name, compile=False).get_weights()[0] for name in names]
+    assert len({kernel.tobytes() for kernel in starts}) == 4, "each from a seed of its own"
 
 
 def written(tmp_path: Path, **facts) -> tuple[Path, list]:
@@ -233,7 +248,7 @@ def test_a_damaged_checkpoint_is_never_taken_up_whichever_byte_is_wrong_or_missi
 
 def test_what_weights_hang_on_is_in_the_facts_and_names_and_places_are_not(tmp_path):
     given = {"outputs": "x", "recipe": "y", "checkpoint_every": 1, "epochs": 3, "learning_rate": 1e-3}
-    room = rooms.Room("02_training", "p", tmp_path, given, {"a.npy": "12"})
+    room = rooms.Room("02_training", "p", tmp_path, given, {"a.npy": "12", "params/recipes.csv": "34"})
     facts = run_facts(room, "float32")
     assert facts["parameters"] == {"epochs": 3, "learning_rate": 1e-3}
     assert facts["inputs"] == {"a.npy": "12"}
@@ -241,7 +256,7 @@ def test_what_weights_hang_on_is_in_the_facts_and_names_and_places_are_not(tmp_p
     assert {"keras", "numpy", "python"} <= set(facts["versions"])
     assert {"training", "network", "augmentation"} <= set(facts["code"])
     assert json.loads(json.dumps(facts)) == facts
-    assert place(room, 2) == tmp_path / "02_training" / "private" / "checkpoint_fold2.npz"
+    assert place(room, "model_fold2") == tmp_path / "02_training" / "private" / "checkpoint_model_fold2.npz"
 
 
 def test_git_ignores_checkpoints_even_of_the_profiles_that_are_shown():
@@ -285,9 +300,9 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_and_one_line(tmp_path
 
 def test_when_the_notebook_has_finished_its_checkpoints_go_and_nothing_else(tmp_path):
     room = rooms.Room("02_training", "p", tmp_path, {})
-    for fold in (0, 1):
-        keep(place(room, fold), FACTS, HISTORY, [])
-    place(room, 0).with_name(".checkpoint_fold1.partial.npz").touch()
+    for name in ("model_fold0", "model_fold1"):
+        keep(place(room, name), FACTS, HISTORY, [])
+    place(room, "model").with_name(".checkpoint_model_fold1.partial.npz").touch()
     (room.path("private") / "mine.txt").touch()
     assert clear_after(tmp_path / "02_training.json", room) == tmp_path / "02_training.json"
     assert [path.name for path in room.path("private").iterdir()] == ["mine.txt"]

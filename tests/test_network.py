@@ -134,9 +134,9 @@ def test_own_file_gives_every_layer_back_and_prints_no_path(suffix, tmp_path, ca
     source(image, training=True)  # moves the normalisations' means and variances from 0 and 1
     path = str(tmp_path / f"source{suffix}")
     source.save(path) if suffix == ".keras" else source.save_weights(path)
-    network = build_network((32, 32, 1), 3, **settings, seed=2, weights=path)
-    assert all(same(*layers) for layers in zip(network.layers, source.layers, strict=True))
+    network = build_network((32, 32, 1), 3, **settings, seed=2)
     rows = take_weights(network, path)
+    assert all(same(*layers) for layers in zip(network.layers, source.layers, strict=True))
     assert taken(rows) == [layer.name for layer in source.layers if layer.weights]
     assert {row["why"] for row in rows} == {""}
     assert capsys.readouterr().out == ""
@@ -226,7 +226,7 @@ def test_imagenet_without_internet_names_the_file_and_the_folder_of_keras_home(c
     if content:
         (tmp_path / "models" / IMAGENET_FILE).write_bytes(content)
     with pytest.raises(FileNotFoundError) as error:
-        build_network((32, 32, 1), 3, head="gap", weights="imagenet")
+        take_weights(build_network((32, 32, 1), 3, head="gap"), "imagenet")
     said = str(error.value)
     assert f"neither whole in {tmp_path}/models nor to be fetched; put {IMAGENET_FILE} there" in said
     assert f"{IMAGENET_FILE}: None -- no route to host" in said  # Keras asked for the very file that is named
@@ -235,9 +235,16 @@ def test_imagenet_without_internet_names_the_file_and_the_folder_of_keras_home(c
 def test_imagenet_is_taken_by_keras_own_loader(published, monkeypatch):
     asked = []
     monkeypatch.setattr(keras.applications, "VGG16", lambda **arguments: asked.append(arguments) or published)
-    network = build_network((32, 32, 3), 3, head="gap", weights="imagenet")
+    network = build_network((32, 32, 3), 3, head="gap")
+    take_weights(network, "imagenet")
     assert asked == [{"include_top": False, "weights": "imagenet"}]
     assert all(same(network.get_layer(layer.name), layer) for layer in published.layers if layer.weights)
+
+
+def test_imagenet_for_another_width_is_refused_before_it_is_fetched(monkeypatch):
+    monkeypatch.setattr(keras.applications, "VGG16", lambda **_: pytest.fail("fetched"))
+    with pytest.raises(ValueError, match=r"imagenet has 64 channels first, this network 8; allowed is width 1\.0"):
+        take_weights(build_network((32, 32, 1), 3, width=1 / 8, head="gap"), "imagenet")
 
 
 def step(network: keras.Model) -> set[str]:
@@ -322,4 +329,4 @@ def test_weights_that_are_no_numbers_are_refused_with_file_and_layer(tmp_path):
     path = tmp_path / "broken.keras"
     network.save(path)
     with pytest.raises(ValueError, match=r"broken\.keras: block3_conv2 holds values that are no finite numbers"):
-        build_network((32, 32, 1), 2, width=1 / 64, head="gap", weights=str(path))
+        take_weights(network, str(path))

@@ -134,6 +134,18 @@ def test_a_choice_outside_its_list_fails_before_anything_runs(tmp_path):
         runner.plan("smoke", ["04_explainability.method=gradcm"], str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("weights=''", "weights = ''; allowed is a text that is not empty"),
+        ("channels=2", "channels = 2; allowed are 1, 3"),
+    ],
+)
+def test_an_empty_text_and_two_channels_are_refused_before_anything_runs(tmp_path, value, said):
+    with pytest.raises(ValueError, match=f"^-p 02_training.{value}: {said}$"):
+        runner.plan("smoke", [f"02_training.{value}"], str(tmp_path))
+
+
 def test_choices_are_what_the_modules_take():
     from mammolib import explain, layouts, network, recipe
 
@@ -149,7 +161,7 @@ def test_every_range_and_choice_belongs_to_a_parameter_whose_comment_lists_it():
     lines = {line.partition(":")[0]: line for source in sources for line in source.splitlines()}
     assert set(parameters.RANGES) | set(parameters.CHOICES) <= set(lines)
     for name, allowed in parameters.CHOICES.items():
-        assert set(allowed) <= set(re.findall(r"[\w-]+", lines[name].partition("=")[2])), name
+        assert set(map(str, allowed)) <= set(re.findall(r"[\w-]+", lines[name].partition("=")[2])), name
 
 
 @pytest.mark.parametrize(

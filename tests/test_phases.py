@@ -51,12 +51,6 @@ def test_draws_follow_each_other_and_the_head_opens_the_first():
     [
         ({"head_epochs": 8}, "head_epochs: 8; allowed is 0 to 7"),
         ({"head_epochs": -1}, "head_epochs: -1"),
-        ({"head_epochs": 2, "head_learning_rate": 0.0}, "head_learning_rate: 0.0; allowed is above 0"),
-        ({"learning_rate": 0.0, "head_epochs": 2}, "learning_rate: 0.0; allowed is above 0"),
-        ({"learning_rate": float("nan")}, "learning_rate: nan"),
-        ({"schedule": "linear"}, "schedule: 'linear'"),
-        ({"epochs": 0}, "epochs: 0; allowed is 1 or more"),
-        ({"downsampling_draws": -1}, "downsampling_draws: -1"),
     ],
 )
 def test_phases_that_can_not_be_are_named(wrong, message):
@@ -91,14 +85,14 @@ def test_in_the_first_phase_the_head_alone_moves_and_epochs_go_on_counting():
 def test_downsampling_takes_as_many_of_each_class_as_the_rarest_has():
     labels = np.array([0] * 9 + [1] * 4 + [2] * 2)
     rows = np.arange(1, 14)  # 8, 4 and 1
-    drawn = downsampled(rows, labels, [3, 0])
+    drawn = downsampled(rows, labels, 3)
     assert np.bincount(labels[drawn]).tolist() == [1, 1, 1]
     assert set(drawn) <= set(rows)
-    drawn = downsampled(np.arange(15), labels, [3, 0])
+    drawn = downsampled(np.arange(15), labels, 3)
     assert np.bincount(labels[drawn]).tolist() == [2, 2, 2]
     assert len(set(drawn)) == 6
-    assert np.array_equal(drawn, downsampled(np.arange(15), labels, [3, 0]))
-    assert not np.array_equal(drawn, downsampled(np.arange(15), labels, [3, 1])), "another draw"
+    assert np.array_equal(drawn, downsampled(np.arange(15), labels, 3))
+    assert not np.array_equal(drawn, downsampled(np.arange(15), labels, 3, 1)), "another draw"
     assert downsampled(np.arange(0), labels, 1).size == 0
 
 
@@ -118,8 +112,33 @@ def test_each_draw_trains_on_its_own_images(monkeypatch):
         **LOOP,
     )
     assert [len(rows) for rows in seen] == [8] * 4
-    assert seen[0] == seen[1] == set(downsampled(np.arange(12), labels, [1, 0]))
+    assert seen[0] == seen[1] == set(downsampled(np.arange(12), labels, 1))
     assert seen[2] == seen[3] != seen[0]
+
+
+def test_space_is_asked_for_the_largest_optimiser_of_all_phases_before_the_first_epoch(tmp_path, monkeypatch):
+    images, labels = noise(8)
+    seen, network = [], small("fc")
+    monkeypatch.setattr(
+        "mammolib.checkpoint.require_space", lambda path, variables, runs: seen.append((variables, runs))
+    )
+    plan = phases(2, 1e-3, "constant", head_epochs=1)
+    rows = np.arange(8), np.arange(0)
+    train(network, images, labels, *rows, plan, adam, keep_in=tmp_path / "private" / "c.npz", facts={}, runs=3, **LOOP)
+    ((variables, runs),) = seen
+    assert runs == 3
+    size = sum(int(np.prod(variable.shape)) for variable in variables)
+    assert size == pytest.approx(3 * network.count_params(), abs=2), "weights and two moments of all; step and rate"
+
+
+def test_lines_count_the_epochs_of_all_phases():
+    images, labels = noise(8)
+    lines, plan = [], phases(2, 1e-3, "constant", head_epochs=1, downsampling_draws=2)
+    history = train(
+        small(), images, labels, np.arange(8), np.arange(0), plan, adam, **LOOP | {"report": lines.append, "name": "m"}
+    )
+    assert [line.split("  loss")[0] for line in lines] == [f"m  epoch   {epoch}/4" for epoch in range(1, 5)]
+    assert [row["images"] for row in history] == [8] * 4
 
 
 def test_best_ends_with_the_weights_of_the_lowest_validation_loss():

@@ -1,6 +1,7 @@
 """Rooms: paths, hashes, the JSON, and what a notebook may read."""
 
 import json
+import resource
 import subprocess
 from pathlib import Path
 
@@ -84,6 +85,18 @@ def test_sha256_of_a_file_and_of_a_folder(project):
     assert rooms.file_sha256(project / "folder") == before
     (project / "folder" / "b").touch()
     assert rooms.file_sha256(project / "folder") != before
+
+
+def test_a_write_that_fails_names_its_file(project):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # a file of more bytes can't be written
+    try:
+        said = pytest.raises(OSError, match=r"File too large: 'outputs/a/model\.keras'$")
+        with said, rooms.writing("outputs/a/model.keras") as partial:
+            partial.write_bytes(bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((project / "outputs/a").iterdir()) == []
 
 
 def test_a_room_removes_the_stale_json_and_writes_what_the_contract_says(project):

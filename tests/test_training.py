@@ -123,19 +123,21 @@ def test_order_follows_from_seed_and_epoch_alone():
 
 def test_nan_loss_stops_with_epoch_and_rate():
     images, labels = separable(16)
-    with pytest.raises(FloatingPointError, match="epoch 1 of fold 0 at learning rate"):
+    with pytest.raises(FloatingPointError, match="epoch 1 of model at learning rate"):
         train(images, labels, learning_rate=float("inf"))
 
 
 def test_a_loss_that_explodes_stops_with_epoch_rate_and_hint_and_a_bad_start_that_falls_does_not():
     ten_times = 10 * np.log(3)
     for earlier, loss in (([], 50.0), ([50.0], 40.0), ([1.0], ten_times - 0.1), ([1.1, 1.0], 1.2)):
-        check_loss(loss, earlier, 3, 2, 0, 1e-3)
+        check_loss(loss, earlier, 3, 2, "model", 1e-3)
     for earlier in ([1.0], [50.0, 1.0, 30.0], [ten_times + 1]):
-        with pytest.raises(FloatingPointError, match=r"explodes to 12 .*epoch 7 of fold 2 at learning rate 0.001; try"):
-            check_loss(ten_times + 1, earlier, 3, 7, 2, 1e-3)
+        with pytest.raises(
+            FloatingPointError, match=r"explodes to 12 .*epoch 7 of model_fold2 at learning rate 0.001; try"
+        ):
+            check_loss(ten_times + 1, earlier, 3, 7, "model_fold2", 1e-3)
     with pytest.raises(FloatingPointError, match="loss is inf in epoch 1"):
-        check_loss(float("inf"), [], 3, 1, 0, 1e-3)
+        check_loss(float("inf"), [], 3, 1, "model", 1e-3)
 
 
 def test_a_rate_far_too_high_explodes_within_a_few_epochs():
@@ -161,6 +163,13 @@ def test_batch_larger_than_the_set_stops_before_training():
     images, labels = separable(4)
     with pytest.raises(ValueError, match="batch_size: 8; allowed is 1 to 4"):
         train(images, labels)
+
+
+def test_a_single_image_is_not_normalised_over_its_batch():
+    images, labels = separable(4)
+    network = build_network((32, 32, 1), 2, width=1 / 64, head="dense256")
+    with pytest.raises(ValueError, match=r"batch_size: 1, .*allowed is 2"):
+        fit(network, images, labels, np.arange(4), seed=1, epochs=1, batch_size=1, optimizer=make_optimizer("sgd", 1.0))
 
 
 def test_predict_in_parts_equals_whole_and_output_is_probability():
@@ -211,7 +220,7 @@ def test_losses_are_means_over_images_in_nats_and_the_augmentation_acts_in_train
 def test_a_validation_loss_that_is_no_number_stops_with_its_name(monkeypatch):
     images, labels = separable(8)
     monkeypatch.setattr(training, "validate", lambda *args: (float("nan"), 0.5))
-    with pytest.raises(FloatingPointError, match="validation loss is nan in epoch 1 of fold 0"):
+    with pytest.raises(FloatingPointError, match="validation loss is nan in epoch 1 of model"):
         train(images, labels, validation_rows=np.arange(8), epochs=1)
 
 

@@ -108,5 +108,5 @@ def test_of_several_networks_a_fold_only_the_first_is_named():
     rows = [(fold, network, epoch, 1.0, 2.0, epoch == 2) for fold in (0, 1) for network in (0, 1) for epoch in (1, 2)]
     history = pd.DataFrame(rows, columns=["fold", "network", "epoch", "loss", "validation_loss", "kept"])
     axes = plot_curves(history, "loss", plt.figure().subplots())
-    assert len(axes.get_legend_handles_labels()[1]) == 4
+    assert axes.get_legend_handles_labels()[1] == ["fold 0", "fold 1"]
     assert len(axes.lines) == 4 * 3
