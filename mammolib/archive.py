@@ -91,11 +91,8 @@ def scan_file(path: str) -> dict:
             begin = opened.read(6)
             if begin.startswith(BARE):
                 return {"reason": "unreadable", "detail": "DICOM without a preamble (PS3.10 7.1)"}
-            packed = begin.startswith(PACKED)
-            return {
-                "reason": "not_image",
-                "detail": "packed files, to be unpacked first" if packed else "no DICOM file",
-            }
+            detail = "packed files, to be unpacked first" if begin.startswith(PACKED) else "no DICOM file"
+            return {"reason": "not_image", "detail": detail}
         except Exception as error:
             if may_pass(error):
                 raise

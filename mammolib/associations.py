@@ -120,12 +120,9 @@ def table_one(cohort: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """
     known = cohort[["split", "label", "patient", *NUMBERS, *WORDS]].replace("", None)
     people = known.groupby(["split", "label", "patient"], as_index=False).first()
-    groups = {
-        (part, class_name(name)): people[(people["split"] == part) & (people["label"] == name)]
-        for part in PARTS
-        for name in classes
-    }
-    return pd.DataFrame({title: described(own, people) for title, own in groups.items() if len(own)})
+    groups = dict(list(people.groupby(["split", "label"])))
+    shown = [(part, name) for part in PARTS for name in classes if (part, name) in groups]
+    return pd.DataFrame({(part, class_name(name)): described(groups[part, name], people) for part, name in shown})
 
 
 def described(own: pd.DataFrame, people: pd.DataFrame) -> dict[tuple[str, str], str]:

@@ -33,28 +33,15 @@ def constant_answers(table: pd.DataFrame, classes: list[str], majority: str) -> 
     `majority` (always that class), `always_no` (each one-vs-rest question answered with no: its mean accuracy is
     1 - 1/k whatever the counts), `chance` (all classes equally often, in expectation).
     """
-    k = len(classes)
     share = table["label"].value_counts(normalize=True).reindex(classes, fill_value=0.0)
-    always, guess = float(share[majority]), 1 / k
-    return {
-        "majority": {
-            "class": majority,
-            "accuracy": always,
-            "balanced_accuracy": 1 / int((share > 0).sum()) if always else 0.0,
-            "mean_one_vs_rest_accuracy": 1 - 2 * (1 - always) / k,
-        },
-        "always_no": {
-            "mean_one_vs_rest_accuracy": float((1 - share).mean()),
-            "one_vs_rest": {name: float(1 - share[name]) for name in classes},
-        },
-        "chance": {
-            "accuracy": guess,
-            "balanced_accuracy": guess,
-            "mean_one_vs_rest_accuracy": 1 - 2 * (1 - guess) / k,
-            "macro_auc": 0.5,
-            "kappa": 0.0,
-        },
-    }
+    one_class = {"class": majority, "accuracy": float(share[majority])}
+    one_class["balanced_accuracy"] = 1 / int((share > 0).sum()) if share[majority] else 0.0
+    chance = dict.fromkeys(("accuracy", "balanced_accuracy"), 1 / len(classes))
+    for answers in (one_class, chance):
+        answers["mean_one_vs_rest_accuracy"] = 1 - 2 * (1 - answers["accuracy"]) / len(classes)
+    no = {"mean_one_vs_rest_accuracy": float((1 - share).mean())}
+    no["one_vs_rest"] = {name: float(1 - share[name]) for name in classes}
+    return {"majority": one_class, "always_no": no, "chance": chance | {"macro_auc": 0.5, "kappa": 0.0}}
 
 
 def header_columns(development: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -71,18 +58,10 @@ def header_model(words: list[str], numbers: list[str]):
 
     An unknown word counts as none.
     """
-    return make_pipeline(
-        make_column_transformer(
-            (OneHotEncoder(handle_unknown="ignore"), words),
-            (
-                make_pipeline(
-                    SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler()
-                ),
-                numbers,
-            ),
-        ),
-        LogisticRegression(max_iter=2000),
-    )
+    imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    scaled = make_pipeline(imputer, StandardScaler())
+    columns = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), words), (scaled, numbers))
+    return make_pipeline(columns, LogisticRegression(max_iter=2000))
 
 
 def header_only(cohort: pd.DataFrame, evaluated: pd.DataFrame, classes: list[str], seed: int) -> pd.DataFrame | None:
@@ -112,14 +91,12 @@ def header_only(cohort: pd.DataFrame, evaluated: pd.DataFrame, classes: list[str
     cohort = cohort.set_index("image_id", drop=False)
     cohort[words] = cohort[words].fillna("").astype(object)
     fitted, target, used = cohort.loc[development["image_id"]], cohort.loc[evaluated["image_id"]], words + numbers
-    model = header_model(words, numbers)
+    model, known, labels = header_model(words, numbers), fitted[used], fitted["label"]
     if (target["split"] == "development").any():
-        fold = patient_folds(fitted["label"], fitted["patient"], min(5, per_class.min()), seed)
-        values = cross_val_predict(
-            model, fitted[used], fitted["label"], cv=PredefinedSplit(fold), method="predict_proba"
-        )
+        fold = patient_folds(labels, fitted["patient"], min(5, per_class.min()), seed)
+        values = cross_val_predict(model, known, labels, cv=PredefinedSplit(fold), method="predict_proba")
     else:
-        values = model.fit(fitted[used], fitted["label"]).predict_proba(target[used])
+        values = model.fit(known, labels).predict_proba(target[used])
         fitted, fold = target, -1
     # a development part without a class has no column for it
     answers = pd.DataFrame(values, fitted.index, sorted(per_class.index)).reindex(columns=classes, fill_value=0.0)

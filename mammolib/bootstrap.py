@@ -28,9 +28,7 @@ CELLS = 2_000_000  # draws x images held at once: 16 MB a float64 array
 
 def patient_strata(truth: np.ndarray, patient: np.ndarray) -> np.ndarray:
     """Class `(patients,) int` that a patient is drawn within: that of most of its images, the first of equals."""
-    counts = np.zeros((patient.max() + 1, truth.max() + 1))
-    np.add.at(counts, (patient, truth), 1)
-    return counts.argmax(axis=1)
+    return pd.crosstab(patient, truth).idxmax(axis=1).to_numpy()
 
 
 def patient_weights(strata: np.ndarray, draws: int, seed: int, images: int = 0) -> Iterator[np.ndarray]:
@@ -44,9 +42,8 @@ def patient_weights(strata: np.ndarray, draws: int, seed: int, images: int = 0) 
         weights = np.zeros((min(block, draws - start), len(strata)))
         for stratum in np.unique(strata):
             members = np.flatnonzero(strata == stratum)
-            weights[:, members] = generator.multinomial(
-                len(members), np.full(len(members), 1 / len(members)), size=len(weights)
-            )
+            n = len(members)
+            weights[:, members] = generator.multinomial(n, np.full(n, 1 / n), size=len(weights))
         yield weights
 
 
@@ -231,21 +228,14 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
         follows = name in ("kappa", "macro_f1") and "note" in results["accuracy"]
         share = name in ("accuracy", "balanced_accuracy", MEAN_OVR) or follows
         results[name] = estimate(whole[name], drawn[name], len(table), patients, limits, effective, share)
-    results["one_vs_rest"] = {}
-    for c, label in enumerate(classes):
-        everyone = np.ones(len(table), dtype=bool)
-        behind = {"sensitivity": truth == c, "specificity": truth != c, "ppv": predicted == c}
-        results["one_vs_rest"][label] = {
-            name: estimate(
-                whole[f"class_{name}"][c],
-                drawn[f"class_{name}"][:, c],
-                behind.get(name, everyone).sum(),
-                count(behind.get(name, everyone)),
-                effective=smallest[c] if name == "auc" else None,
-                proportion=name != "auc",
-            )
-            for name in PER_CLASS
-        }
+    results["one_vs_rest"] = {label: {} for label in classes}
+    for c, entries in enumerate(results["one_vs_rest"].values()):
+        behind = dict.fromkeys(PER_CLASS, truth >= 0)  # everyone
+        behind |= {"sensitivity": truth == c, "specificity": truth != c, "ppv": predicted == c}
+        for name, chosen in behind.items():
+            value, values = whole[f"class_{name}"][c], drawn[f"class_{name}"][:, c]
+            how = {"effective": smallest[c]} if name == "auc" else {"proportion": True}
+            entries[name] = estimate(value, values, chosen.sum(), count(chosen), **how)
     scores = {name: results.pop(name) for name in ("brier", "log_loss")}
     return results | {"calibration": scores | calibration(truth, probabilities, seed)}
 

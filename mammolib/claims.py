@@ -18,15 +18,8 @@ from mammolib.published_share import difference_of_shares, verdict_of_difference
 from mammolib.rooms import COHORT_KINDS
 from mammolib.tables import read_csv, require_columns
 
-VERDICTS = [
-    "compatible",
-    "incompatible",
-    "inconclusive",
-    "set by calibration",
-    "method check",
-    "not resolvable",
-    "not testable here",
-]
+VERDICTS = ["compatible", "incompatible", "inconclusive", "set by calibration", "method check", "not resolvable"]
+VERDICTS += ["not testable here"]
 COLUMNS = ["claim", "notebook", "metric", "rule", "published", "value", "n", "effective_n", "margin", "classes"]
 COLUMNS += ["reason", "source"]
 RULES = ["difference", "above", "shown"]
@@ -176,10 +169,9 @@ def _on_phantoms(row, numbers: tuple | None, beside: tuple | None, calibrated: b
     """Verdicts that drawn images allow: their difficulty was set, their signs were drawn."""
     if row.rule == "difference" and calibrated and row.metric in CALIBRATED and numbers:
         return "set by calibration", _as_set(row, numbers)
-    if row.rule == "difference" and calibrated:
-        return "not testable here", "phantoms: only the mean was set"
     if row.rule == "difference":
-        return "not testable here", "phantoms: their difficulty was chosen, it tells nothing about patients"
+        chosen = "their difficulty was chosen, it tells nothing about patients"
+        return "not testable here", f"phantoms: {'only the mean was set' if calibrated else chosen}"
     if row.rule == "shown":
         picked = "shown is the zone with the highest value, picked afterwards, which need not hold the drawn sign"
         return "method check", f"{at}{row.reason}; {picked}"

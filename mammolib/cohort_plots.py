@@ -132,11 +132,8 @@ def before_after_figure(pairs: Sequence[tuple], titles: Sequence[str], axes: np.
 def draw_examples(cohort: pd.DataFrame, classes: Sequence[str], each: int, seed: int) -> list[list[int]]:
     """Rows to show, `each` a class at most, drawn by the seed among the development part."""
     rng, development = np.random.default_rng(seed), (cohort["split"] == "development").to_numpy()
-    chosen = []
-    for name in classes:
-        rows = np.flatnonzero(development & (cohort["label"] == name).to_numpy())
-        chosen.append(sorted(rng.choice(rows, min(each, len(rows)), replace=False).tolist()))
-    return chosen
+    of_class = [np.flatnonzero(development & (cohort["label"] == name).to_numpy()) for name in classes]
+    return [sorted(rng.choice(rows, min(each, len(rows)), replace=False).tolist()) for rows in of_class]
 
 
 def caption(row: pd.Series) -> str:

@@ -6,17 +6,14 @@ over the table of all stored values (4,096 of them at 12 bits), and the pixels t
 
 import errno
 import hashlib
-import os
 import re
 import struct
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
 
 import numpy as np
 import pydicom
@@ -27,6 +24,7 @@ from pydicom.pixels import get_decoder, pixel_array
 from scipy import ndimage
 
 from mammolib.headers import UnreadableImage, header_facts, judge
+from mammolib.parallel import stderr_to
 from mammolib.parameters import require_choice
 from mammolib.presentation import VOI, inverted, padding_table, presentation_table, presentation_values, stored_bits
 
@@ -69,18 +67,6 @@ def unreadable(what: str) -> Iterator[None]:
         if may_pass(error):
             raise
         raise UnreadableImage("unreadable", f"{what} ({type(error).__name__})") from error
-
-
-@contextmanager
-def stderr_to(opened: BinaryIO) -> Iterator[None]:
-    """Send to a file what decoders in C and Rust write to file descriptor 2, past Python."""
-    sys.stderr.flush()
-    with os.fdopen(os.dup(2), "wb") as terminal:
-        os.dup2(opened.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(terminal.fileno(), 2)
 
 
 @contextmanager

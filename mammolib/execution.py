@@ -7,20 +7,18 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
+from mammolib.parallel import stderr_to
 from mammolib.rooms import project_root, shown_parameters
 
 # TensorFlow's start-up lines bypass Python's stderr; without the capture they stay out of the executed copy.
-KERNEL_ARGUMENTS = [
-    "--IPKernelApp.capture_fd_output=False",
-    "--IPKernelApp.log_level=40",
-    "--HistoryManager.enabled=False",
-]
+KERNEL_ARGUMENTS = ["--IPKernelApp.capture_fd_output=False", "--IPKernelApp.log_level=40"]
+KERNEL_ARGUMENTS += ["--HistoryManager.enabled=False"]
 
 
 @contextmanager
@@ -50,23 +48,15 @@ def execute(profile: str, name: str, values: dict[str, Any], partial: Path) -> s
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
-    project = project_root()
+    source = project_root() / "notebooks" / f"{name}.ipynb"
+    # a kernel's name in the notebook's metadata may be missing elsewhere
+    kernel = {"kernel_name": "python3", "language": "python", "extra_arguments": KERNEL_ARGUMENTS}
+    kernel |= {"cwd": project_root(), "progress_bar": False}
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of every `str | None` parameter as unknown
     for attempt in itertools.count(1):
         try:
             with kernel_environment(profile):
-                execute_notebook(
-                    project / "notebooks" / f"{name}.ipynb",
-                    partial,
-                    parameters=values,
-                    kernel_name="python3",  # a name in the notebook's metadata may be missing elsewhere
-                    language="python",
-                    cwd=project,
-                    progress_bar=False,
-                    stdout_file=sys.stdout,
-                    stderr_file=sys.stderr,
-                    extra_arguments=KERNEL_ARGUMENTS,
-                )
+                execute_notebook(source, partial, values, **kernel, stdout_file=sys.stdout, stderr_file=sys.stderr)
             return None
         except PapermillExecutionError as error:
             return f"{error.ename}: {one_line(error.evalue)}"
@@ -98,15 +88,8 @@ def kernel_stderr(log: Path) -> Iterator[None]:
 
     Kernels inherit file descriptor 2; Python's own `sys.stderr` goes on to where that was.
     """
-    sys.stderr.flush()
-    with os.fdopen(os.dup(2), "w") as terminal, log.open("wb") as opened:
-        os.dup2(opened.fileno(), 2)
-        try:
-            with redirect_stderr(terminal):
-                yield
-        finally:
-            terminal.flush()
-            os.dup2(terminal.fileno(), 2)
+    with log.open("wb") as opened, stderr_to(opened) as terminal, redirect_stderr(terminal):
+        yield
 
 
 def one_line(text: str) -> str:
@@ -116,11 +99,9 @@ def one_line(text: str) -> str:
 
 def code_cells(notebook: Path) -> list:
     """Return the code cells of a partial copy, none where it was never written or can't be read."""
-    try:
-        cells = nbformat.read(notebook, as_version=4).cells
-    except (OSError, ValueError):  # cut short by a full disk
-        return []
-    return [cell for cell in cells if cell.cell_type == "code"]
+    with suppress(OSError, ValueError):  # cut short by a full disk
+        return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    return []
 
 
 def was_started(notebook: Path) -> bool:
@@ -148,9 +129,8 @@ def tidy(notebook: Path) -> int:
             cell["id"] = "injected-parameters"  # papermill draws a new one each time
             for name in given:
                 if shown[name] != given[name]:
-                    cell.source = re.sub(
-                        rf"(?m)^{name} = .*$", lambda _, name=name: f"{name} = {shown[name]!r}", cell.source
-                    )
+                    line = f"{name} = {shown[name]!r}"
+                    cell.source = re.sub(rf"(?m)^{name} = .*$", lambda _, line=line: line, cell.source)
         if cell.cell_type == "code":
             texts = [output.text for output in cell.outputs if output.get("name") == "stderr"]
             noise += sum(len("".join(text).splitlines()) for text in texts)

@@ -138,6 +138,9 @@ def class_maps(
         raise ValueError(f"class {unknown[0]} is not among the model's {units} logits (0 to {units - 1})")
 
     visualiser, gradient_modifier = METHODS[method]
+    # the layer that was named, not the nearest convolution
+    how = {"penultimate_layer": layer, "seek_penultimate_conv_layer": False, "gradient_modifier": gradient_modifier}
+    how |= {"activation_modifier": None, "expand_cam": False, "normalize_cam": False}  # signed, raw
     explain = visualiser(keras.Model(model.inputs, model.get_layer("logits").output))
     grid = model.get_layer(layer).output.shape[1:3]
     maps = np.empty((len(images), len(classes), *grid), np.float32)
@@ -146,14 +149,7 @@ def class_maps(
         batch = tf.constant(to_network(stored, model.input_shape[-1]) if stored.dtype == np.uint16 else stored)
         for k, index in enumerate(classes):
             maps[start : start + batch_size, k] = explain(
-                lambda logits, index=index: tf.cast(logits[:, index], tf.float32),
-                batch,
-                penultimate_layer=layer,
-                seek_penultimate_conv_layer=False,  # the layer that was named, not the nearest convolution
-                gradient_modifier=gradient_modifier,
-                activation_modifier=None,  # keep the sign
-                expand_cam=False,
-                normalize_cam=False,
+                lambda logits, index=index: tf.cast(logits[:, index], tf.float32), batch, **how
             )
     return maps
 

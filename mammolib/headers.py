@@ -42,8 +42,7 @@ class UnreadableImage(Exception):
     def __init__(self, reason: str, detail: str):
         require_choice("reason", reason, terms.REASONS)
         super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+        self.reason, self.detail = reason, detail
 
 
 def header_facts(dataset: pydicom.Dataset) -> dict:

@@ -15,18 +15,12 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from skimage.filters import threshold_otsu
 
-from mammolib.dicom import may_pass, pixel_digest, read_dicom, require_whole_jpeg
+from mammolib.dicom import pixel_digest, read_dicom, require_whole_jpeg, unreadable
 from mammolib.headers import UnreadableImage
 from mammolib.parameters import CHOICES, require_choice
 
 CROP = ("crop_top", "crop_left", "crop_height", "crop_width")
-RASTER_FORMATS = (
-    "PNG",
-    "PPM",
-    "TIFF",
-    "JPEG",
-    "MPO",
-)  # by content: Pillow hands others to programs such as Ghostscript
+RASTER_FORMATS = ("PNG", "PPM", "TIFF", "JPEG", "MPO")  # by content: Pillow hands others to Ghostscript and the like
 RASTER_SUFFIXES = (".png", ".pgm", ".tif", ".tiff", ".jpg", ".jpeg")
 BAND = 64  # rows of a resized image that are made at a time
 MASK_SIDE = 320  # pixels of the longer side at which the breast is looked for
@@ -76,11 +70,9 @@ def read_breast(
             break
         cover = 2 * cover[0], 2 * cover[1]
     area = facts["reduced"] ** 2
-    counts = {
-        "background": 0 if padding is None else int(np.count_nonzero(padding)) * area,
-        "breast_pixels": int(np.count_nonzero(mask)) * area,
-    }
-    return pixels, mask, facts | counts
+    facts["background"] = 0 if padding is None else int(np.count_nonzero(padding)) * area
+    facts["breast_pixels"] = int(np.count_nonzero(mask)) * area
+    return pixels, mask, facts
 
 
 def read_raster(path: Path) -> tuple[np.ndarray, dict]:
@@ -92,17 +84,11 @@ def read_raster(path: Path) -> tuple[np.ndarray, dict]:
     facts : dict
         digest, rows, columns, and reduced: 1.
     """
-    try:
-        with Image.open(path, formats=RASTER_FORMATS) as picture:
-            if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
-                require_whole_jpeg(path.read_bytes(), picture.height, picture.width, len(picture.mode))
-            mode, values = picture.mode, np.asarray(picture)
-    except UnreadableImage:
-        raise
-    except Exception as error:  # Pillow's plug-ins raise whatever they like
-        if may_pass(error):
-            raise
-        raise UnreadableImage("unreadable", f"not a readable picture ({type(error).__name__})") from error
+    # Pillow's plug-ins raise whatever they like
+    with unreadable("not a readable picture"), Image.open(path, formats=RASTER_FORMATS) as picture:
+        if picture.format in ("JPEG", "MPO") and picture.mode in ("L", "RGB"):
+            require_whole_jpeg(path.read_bytes(), picture.height, picture.width, len(picture.mode))
+        mode, values = picture.mode, np.asarray(picture)
     if mode == "RGB" and (values == values[..., :1]).all():
         mode, values = "L", values[..., 0]
     if mode == "L":

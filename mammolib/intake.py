@@ -6,16 +6,18 @@ What was read before and has not changed is taken from the cache.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mammolib.cache import facts_table, image_at, image_store, mapped, places, read_files, version
-from mammolib.dicom import may_pass, stderr_to
+from mammolib.dicom import may_pass
 from mammolib.headers import UnreadableImage
 from mammolib.images import CROP, fit_to_network, read_breast, read_image
 from mammolib.leakage import read_signatures, signatures
+from mammolib.parallel import stderr_to
 from mammolib.registry import exclude
 
 # modules whose code the facts follow from
@@ -134,13 +136,7 @@ def joined(rows: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def settle_digests(
-    rows: pd.DataFrame,
-    images: np.ndarray,
-    folder: Path,
-    cache: Path,
-    frame: dict,
-    read: dict,
-    workers: int = 0,
+    rows: pd.DataFrame, images: np.ndarray, folder: Path, cache: Path, frame: dict, read: dict, workers: int = 0
 ) -> pd.DataFrame:
     """Take the digest of all pixels where it may tell: of JPEG 2000 read smaller that looks like another image.
 
@@ -172,7 +168,7 @@ def settle_digests(
         return rows
     doubted, file = kept.loc[doubtful], cache / f"digests_{version(CODE, read)}.jsonl"
     jobs = dict.fromkeys(doubted["image_path"], ("", frame, read, True))
-    facts = read_files(prepare_image, folder, jobs, file, workers, True, without_image)
+    facts = read_files(prepare_image, folder, jobs, file, workers, True, itemgetter(0))
     found = pd.DataFrame(facts, index=doubted.index, columns=["reason", "detail", "digest"])
     settled = rows.copy()
     settled.update(found.mask(found == ""))
@@ -193,11 +189,6 @@ def twins(file: Path, group: np.ndarray, chosen: np.ndarray) -> np.ndarray:
             alike = own @ others.reshape(len(others), -1).T > ALIKE
             counts[start : start + BLOCK] += alike.sum(axis=1)
     return counts
-
-
-def without_image(result: tuple[dict, np.ndarray | None]) -> dict:
-    """The facts alone of what `prepare_image` gives."""
-    return result[0]
 
 
 def save_images(file: Path, images: np.ndarray, slots: np.ndarray) -> None:

@@ -9,24 +9,16 @@ from mammolib.public_sets import cbis_ddsm, cdd_cesm, cmmd, inbreast, mini_mias,
 
 DIAGNOSED = ("pathology", "density", "birads")
 GRADED = ("birads", "density")
+SUCKLING = "Films: mini-MIAS, J Suckling et al. (1994), Excerpta Medica, International Congress Series 1069, 375-378"
+NGUYEN = "Images: VinDr-Mammo, H T Nguyen et al. (2023), Sci Data 10, 277"
 # layout -> reader, the name that stands above every result, what to cite wherever an image is shown, and which labels
 # can be the class, the first by default
 LAYOUTS = {
-    "mini-mias": (
-        mini_mias,
-        "mini-MIAS",
-        "Films: mini-MIAS, J Suckling et al. (1994), Excerpta Medica, International Congress Series 1069, 375-378",
-        ("density",),
-    ),
+    "mini-mias": (mini_mias, "mini-MIAS", SUCKLING, ("density",)),
     "cbis-ddsm": (cbis_ddsm, "CBIS-DDSM", "Films: CBIS-DDSM, R S Lee et al. (2017), Sci Data 4, 170177", DIAGNOSED),
     "cdd-cesm": (cdd_cesm, "CDD-CESM", "Images: CDD-CESM, R Khaled et al. (2022), Sci Data 9, 122", DIAGNOSED),
     "inbreast": (inbreast, "INbreast", "Images: INbreast, I C Moreira et al. (2012), Acad Radiol 19, 236", GRADED),
-    "vindr-mammo": (
-        vindr_mammo,
-        "VinDr-Mammo",
-        "Images: VinDr-Mammo, H T Nguyen et al. (2023), Sci Data 10, 277",
-        GRADED,
-    ),
+    "vindr-mammo": (vindr_mammo, "VinDr-Mammo", NGUYEN, GRADED),
     "cmmd": (cmmd, "CMMD", "Images: CMMD, C Cui et al. (2021), The Cancer Imaging Archive", ("pathology", "subtype")),
 }
 READ = {"registry": ("annotations",), "archive": ("source", "pathology", "annotations")}

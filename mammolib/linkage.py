@@ -20,6 +20,17 @@ IDENTITY = ("PatientID", "StudyInstanceUID", "ImageLaterality", "image_date")  #
 FROM_LIST = ("diagnosis_date", "label", *DESCRIPTION)
 BREAST = ["patient_id", "ImageLaterality"]
 REGISTRY = list(dict.fromkeys((*REQUIRED, *OPTIONAL, *DESCRIPTION)))
+# Count of `link_report` -> what somebody has to look at where it is not 0
+DOUBTFUL = {
+    "other_rows": "{other_rows} rows are of another year's cancer or an earlier finding: not used",
+    "two_types": "{two_types[larger_counts]} breasts with several types have that of the larger lesion, "
+    "{two_types[excluded]} leave",
+    "core_differs": "{core_differs} breasts have another type in biopsy than in surgery; of "
+    "{core_differs_treatment_unknown} nobody says whether treatment came between",
+    "dated_by_surgery": "{dated_by_surgery} breasts have no biopsy in the list: the surgery's day stands for it, so an "
+    "image taken after the biopsy can't be told",
+    "ids_alike_in_list": "{ids_alike_in_list} ids of the list are alike but for zeros, width or spaces",
+}
 
 
 def link(
@@ -99,11 +110,9 @@ def match_ids(owners: pd.Series, patients: pd.Series) -> dict[str, tuple[str, st
         for text in spellings:
             if not fitting:
                 matches[text] = ("", "not_listed")
-            elif len(fitting) > 1:
-                matches[text] = ("", "ambiguous")
-            elif text in fitting:
+            elif fitting == [text]:
                 matches[text] = (text, "exact")
-            elif len(spellings) > 1:
+            elif len(fitting) > 1 or len(spellings) > 1:
                 matches[text] = ("", "ambiguous")
             else:
                 matches[text] = (fitting[0], spelling_difference(text, fitting[0]))
@@ -112,10 +121,8 @@ def match_ids(owners: pd.Series, patients: pd.Series) -> dict[str, tuple[str, st
 
 def exclude_by_date(rows: pd.DataFrame, least: int, most: int) -> pd.DataFrame:
     """Rules 4 and 5 of `link`; `rows` has the days of diagnosis, surgery and image in ISO's form, "" for none."""
-    diagnosed, operated, taken = (
-        pd.to_datetime(rows[name], format="%Y-%m-%d", errors="coerce")
-        for name in ("diagnosis_date", "surgery_date", "image_date")
-    )
+    days = (rows[name] for name in ("diagnosis_date", "surgery_date", "image_date"))
+    diagnosed, operated, taken = (pd.to_datetime(text, format="%Y-%m-%d", errors="coerce") for text in days)
     days_before = (diagnosed - taken).dt.days
     after, treated = days_before < least, rows["neoadjuvant"] == "yes"
     rows = exclude(rows, taken.isna(), "no_image_date", "the header has no valid date")
@@ -167,12 +174,10 @@ def link_report(rows: pd.DataFrame, breasts: pd.DataFrame, matches: dict[str, tu
 
 def images_of_breasts(breasts: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The list's breasts, and how many `images` each has: files of its patient and side, and `left` of them."""
-    owner = breasts.set_index(["patient_id", "laterality"])
+    owner = pd.MultiIndex.from_frame(breasts[["patient_id", "laterality"]])
     files, left = (table.groupby(BREAST).size() for table in (rows, rows[rows["reason"] == ""]))
-    counts = {
-        name: found.reindex(owner.index, fill_value=0).to_numpy() for name, found in (("images", files), ("left", left))
-    }
-    return breasts.assign(**counts)
+    images, left = (counts.reindex(owner, fill_value=0).to_numpy() for counts in (files, left))
+    return breasts.assign(images=images, left=left)
 
 
 def registry_columns(rows: pd.DataFrame) -> pd.DataFrame:
@@ -182,28 +187,13 @@ def registry_columns(rows: pd.DataFrame) -> pd.DataFrame:
 
 def join_lines(report: dict) -> list[str]:
     """How list and files were joined, and what of it somebody has to look at; `report` as `link_report` gives it."""
-    doubtful = {
-        f"{report['other_rows']} rows are of another year's cancer or an earlier finding: not used": report[
-            "other_rows"
-        ],
-        f"{report['two_types']['larger_counts']} breasts with several types have that of the larger lesion, "
-        f"{report['two_types']['excluded']} leave": sum(report["two_types"].values()),
-        f"{report['core_differs']} breasts have another type in biopsy than in surgery; of "
-        f"{report['core_differs_treatment_unknown']} nobody says whether treatment came between": report[
-            "core_differs"
-        ],
-        f"{report['dated_by_surgery']} breasts have no biopsy in the list: the surgery's day stands for it, so an "
-        "image taken after the biopsy can't be told": report["dated_by_surgery"],
-        f"{report['ids_alike_in_list']} ids of the list are alike but for zeros, width or spaces": (
-            report["ids_alike_in_list"]
-        ),
-    }
+    counts = report | {"two_types": sum(report["two_types"].values())}
     return [
         f"{report['list_rows']} rows of the list: {report['breasts']} breasts of {report['patients']} patients, "
         f"{report['bilateral']} of them with both",
         "patients' ids in the files: " + ", ".join(f"{kind} {n}" for kind, n in report["ids"].items()),
         f"{report['patients_without_file']} patients have no file, {report['breasts_without_image']} breasts no image",
-        *(line for line, n in doubtful.items() if n),
+        *(text.format(**report) for name, text in DOUBTFUL.items() if counts[name]),
         *(f"no {name} in the list: a type seen after treatment can't be told" for name in report["not_in_list"]),
     ]
 
@@ -235,8 +225,5 @@ def dry_run_lines(
     if not tested:
         return [*lines, "no test part, so no accuracy"]
     low, high = wilson(accuracy, tested)
-    return [
-        *lines,
-        f"an accuracy known to +-{50 * (high - low):.1f} points: Wilson's 95 % interval at {accuracy:g} with {tested} "
-        "patients in the test part; views of one patient count once",
-    ]
+    known = f"an accuracy known to +-{50 * (high - low):.1f} points: Wilson's 95 % interval at {accuracy:g}"
+    return [*lines, f"{known} with {tested} patients in the test part; views of one patient count once"]

@@ -45,12 +45,7 @@ def on_network(place: Mapping, lesions: pd.DataFrame, height: int, width: int, a
 
 
 def show_map(
-    image: np.ndarray,
-    display: np.ndarray | None,
-    cell: float,
-    ax: Axes,
-    lesions: Sequence[tuple] = (),
-    mm_per_pixel: float | None = None,
+    image: np.ndarray, display: np.ndarray | None, cell: float, ax: Axes, lesions: Sequence = (), mm: float = np.nan
 ) -> Axes:
     """Draw a mammogram, cropped to the breast, under a map whose colour and opacity follow its strength.
 
@@ -65,12 +60,12 @@ def show_map(
         Side of a cell in network pixels.
     lesions : sequence of (x, y, half_width, half_height)
         In network pixels; drawn as outlines.
-    mm_per_pixel : float, optional
-        Millimetres in a network pixel; draws a scale bar.
+    mm : float
+        Millimetres in a network pixel, for a scale bar; NaN draws none.
     """
     box = breast_box(image)
-    show_mammogram(image[box], ax, None, mm_per_pixel if mm_per_pixel and np.isfinite(mm_per_pixel) else None)
-    limits = ax.get_xlim(), ax.get_ylim()
+    show_mammogram(image[box], ax, None, mm if mm and np.isfinite(mm) else None)
+    ax.autoscale(False)
     if display is not None:
         enlarged = resize(display, [round(n * cell) for n in display.shape], order=1, mode="edge")
         short = [max(0, n - m) for n, m in zip(image.shape, enlarged.shape, strict=True)]
@@ -80,7 +75,6 @@ def show_map(
         centre = (x - box[1].start, y - box[0].start)
         outline = Ellipse(centre, 2 * half_width, 2 * half_height, fill=False, edgecolor="#56B4E9", linewidth=1.2)
         ax.add_patch(outline)
-    ax.set(xlim=limits[0], ylim=limits[1])
     return ax
 
 
@@ -97,10 +91,8 @@ def case_titles(cases: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     for row in cases.to_dict("records"):
         said = max(classes, key=lambda name: row[f"p_{name}"])
         verdict = "right" if said == row["label"] else "wrong"
-        lines = [
-            f"{what}: {class_name(name)}, p = {row[f'p_{name}']:.2f}"
-            for what, name in (("true", row["label"]), ("said", said))
-        ]
+        named = {"true": row["label"], "said": said}.items()
+        lines = [f"{what}: {class_name(name)}, p = {row[f'p_{name}']:.2f}" for what, name in named]
         titles.append("\n".join([*lines, f"({verdict})"]))
     return titles
 
@@ -115,7 +107,7 @@ def show_case(image: np.ndarray, panels: Sequence[tuple], axes: Sequence[Axes], 
     mm : float
         Millimetres in a network pixel, NaN where unknown (no scale bar then).
     """
-    show_map(image, None, 1, axes[0], lesions=lesions, mm_per_pixel=mm)
+    show_map(image, None, 1, axes[0], lesions=lesions, mm=mm)
     axes[0].set_title(title, fontsize=8)
     for ax, (display, cell, text) in zip(axes[1:], panels, strict=True):
         show_map(image, display, cell, ax, lesions=lesions)
@@ -127,8 +119,7 @@ def show_case(image: np.ndarray, panels: Sequence[tuple], axes: Sequence[Axes], 
 
 def surest_case(cases: pd.DataFrame, name: str) -> int:
     """Position of the case of class `name` that the network is surest of, among those with an annotation if any."""
-    own = cases.reset_index(drop=True)
-    own = own[own["label"] == name]
+    own = cases.reset_index(drop=True).query("label == @name")
     if own.empty:
         raise ValueError(f"no image of class {name!r} to show")
     marked = own[own["annotated"]]

@@ -55,12 +55,10 @@ def confusion_metrics(confusion: np.ndarray, ordered: bool = False) -> dict[str,
     all_of = total[..., None]
     rest_right = all_of - truth - predicted + hit
     sensitivity = _ratio(hit, truth)
-    class_accuracy = _ratio(hit + rest_right, np.broadcast_to(all_of, hit.shape))
+    class_accuracy = _ratio(hit + rest_right, all_of)
     index = np.arange(k)
     penalty = (index[:, None] - index) ** 2.0 if ordered else 1.0 - np.eye(k)
-    by_chance = _ratio(
-        truth[..., :, None] * predicted[..., None, :], np.broadcast_to(all_of[..., None], confusion.shape)
-    )
+    by_chance = _ratio(truth[..., :, None] * predicted[..., None, :], all_of[..., None])
     return {
         "accuracy": _ratio(hit.sum(-1), total),
         "balanced_accuracy": _mean_of_defined(sensitivity),

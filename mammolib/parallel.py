@@ -9,17 +9,18 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from threadpoolctl import threadpool_limits
 
@@ -32,6 +33,19 @@ class Stopped(NamedTuple):
     """What stands for the result of a job that ended its process; `detail` names no file."""
 
     detail: str
+
+
+@contextmanager
+def stderr_to(opened: BinaryIO) -> Iterator[TextIO]:
+    """Send to a file what goes to file descriptor 2 past Python, of decoders and kernels; yield where that led."""
+    sys.stderr.flush()
+    with os.fdopen(os.dup(2), "w") as terminal:
+        os.dup2(opened.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            terminal.flush()
+            os.dup2(terminal.fileno(), 2)
 
 
 def usable_cores() -> int:

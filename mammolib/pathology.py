@@ -52,18 +52,13 @@ def read_pathology(path: Path, encoding: str = "utf-8-sig", known: dict[str, str
         raise ValueError(f"{path}: no row; at least one lesion is needed")
     absent = pd.Series("", table.index, dtype=str)
     lesions = pd.DataFrame({name: checked(name, table.get(name, absent)) for name in words.COLUMN_NAMES})
-    faults = [
-        f"column {name}: no value that is allowed in {row_numbers(lesions.index[lesions[name].isna()])}; "
-        f"allowed: {allowed(name)}"
-        for name in words.COLUMN_NAMES
-        if lesions[name].isna().any()
-    ]
+    bad = {name: row_numbers(lesions.index[none]) for name, none in lesions.isna().items() if none.any()}
+    faults = [f"column {name}: no value that is allowed in {at}; allowed: {allowed(name)}" for name, at in bad.items()]
     faults += contradictions(lesions)
     again = lesions.assign(**table.drop(columns=list(words.COLUMN_NAMES), errors="ignore")).duplicated()
     if again.any():
         faults.append(f"{row_numbers(lesions.index[again])}: equal to an earlier row; allowed is one row a lesion")
-    unknown = "" if known is None else words.unknown_words(lesions["histology"], known)
-    if unknown:
+    if known is not None and (unknown := words.unknown_words(lesions["histology"], known)):
         faults.append(f"column histology: unknown words {unknown}; allowed are the words of label_map, yours to extend")
     if faults:
         raise ValueError(f"{path}: " + "\n".join(faults))
@@ -179,12 +174,10 @@ def one_row_a_breast(lesions: pd.DataFrame, known: dict[str, str]) -> pd.DataFra
         things), `dated_by_surgery`, `reason` (two_types, subtype_not_stated where the list has no word,
         no_diagnosis_date or "") and `detail`.
     """
-    breasts = {}
-    for lesion in lesions.assign(meaning=words.meanings(lesions["histology"], known)).to_dict("records"):
-        breasts.setdefault((lesion["patient_id"], lesion["laterality"]), []).append(lesion)
-    return pd.DataFrame(
-        [{"patient_id": patient, "laterality": side} | breast_row(own) for (patient, side), own in breasts.items()]
-    )
+    breast, rows = ["patient_id", "laterality"], []
+    for names, own in lesions.assign(meaning=words.meanings(lesions["histology"], known)).groupby(breast, sort=False):
+        rows.append(dict(zip(breast, names, strict=True)) | breast_row(own.to_dict("records")))
+    return pd.DataFrame(rows)
 
 
 def breast_row(lesions: list[dict]) -> dict:
@@ -209,10 +202,8 @@ def breast_row(lesions: list[dict]) -> dict:
         "surgery_date": operated,
         "neoadjuvant": treated,
         "label": "" if two_types else larger["histology"],
-        "age": first_said(counted, "age"),
-        "breast_density": first_said(counted, "breast_density"),
-        "lesion_size_mm": larger["lesion_size_mm"] if larger else "",
-        "specimen": larger["specimen"] if larger else "",
+        **{name: first_said(counted, name) for name in ("age", "breast_density")},
+        **{name: larger[name] if larger else "" for name in ("lesion_size_mm", "specimen")},
         "list_rows": len(lesions),
         "other_rows": len(lesions) - len(counted),
         "types": len(meanings_of(compared)),

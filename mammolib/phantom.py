@@ -83,9 +83,8 @@ def anatomy(case: Case) -> dict:
 
 def pixel_grid(pixel_spacing_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """Pixel centres y (rows, 1) and x (1, columns) in mm, float32."""
-    rows, columns = (round(side / pixel_spacing_mm) for side in DETECTOR_MM)
-    y = (np.arange(rows, dtype=np.float32) + 0.5) * np.float32(pixel_spacing_mm)
-    x = (np.arange(columns, dtype=np.float32) + 0.5) * np.float32(pixel_spacing_mm)
+    sides = (round(side / pixel_spacing_mm) for side in DETECTOR_MM)
+    y, x = ((np.arange(n, dtype=np.float32) + 0.5) * np.float32(pixel_spacing_mm) for n in sides)
     return y[:, None], x[None, :]
 
 
@@ -153,14 +152,11 @@ def draw_structures(case: Case, a: dict, shape: tuple[int, int], spacing: float)
     def towards_nipple(start: np.ndarray, spread: float) -> float:
         return float(np.arctan2(*(nipple - start)[::-1]) + rng.normal(0, spread))
 
-    ligaments = [
-        wander(rng, start, towards_nipple(start, 0.9), rng.uniform(10, 35), 0.08)
-        for start in (place(4) for _ in range(28))
-    ]
-    vessels = [
-        wander(rng, start, towards_nipple(start, 0.5), rng.uniform(40, 90), 0.05)
-        for start in (place(20) for _ in range(rng.integers(2, 5)))
-    ]
+    def paths(count: int, margin: float, spread: float, lengths: tuple[float, float], bend: float) -> list[np.ndarray]:
+        starts = (place(margin) for _ in range(count))  # drawn one by one, each with its path
+        return [wander(rng, start, towards_nipple(start, spread), rng.uniform(*lengths), bend) for start in starts]
+
+    ligaments, vessels = paths(28, 4, 0.9, (10, 35), 0.08), paths(rng.integers(2, 5), 20, 0.5, (40, 90), 0.05)
     drawn = 0.03 * draw_curves(ligaments, 0.9, shape, spacing)
     drawn += 0.05 * draw_curves(vessels, 1.8, shape, spacing)
     y, x = pixel_grid(spacing)

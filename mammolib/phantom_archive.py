@@ -308,8 +308,7 @@ def write_archive(
     shutil.rmtree(partial, ignore_errors=True)
     patients = [rows.to_dict("records") for _, rows in plan.groupby("patient_id", sort=False)]
     jobs = [(rows, partial, seed, pixel_spacing_mm, visibility, conspicuity) for rows in patients]
-    for _ in in_parallel(write_patient, jobs, "patients", workers):
-        pass
+    list(in_parallel(write_patient, jobs, "patients", workers))
     shutil.rmtree(folder / "archive", ignore_errors=True)
     partial.rename(folder / "archive")
     lesions[LIST_COLUMNS].to_csv(folder / "pathology.csv", index=False, encoding=encoding)

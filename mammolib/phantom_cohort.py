@@ -28,12 +28,8 @@ FIRST_DAY, DAYS = pd.Timestamp("2006-01-01"), 4383  # to 2017-12-31
 
 # Each trap is a whole patient with two views, unless it is an additional image of a patient of the study.
 TRAP_PATIENTS = (
-    {"trap": "outside_period", "diagnosis_date": "2005-11-17"},
-    {"trap": "outside_period", "diagnosis_date": "2018-01-09"},
-    {"trap": "outside_period", "diagnosis_date": "2018-06-21"},
-    {"trap": "other_histology", "label": "粘液癌"},
-    {"trap": "other_histology", "label": "粘液癌"},
-    {"trap": "other_histology", "label": "浸潤性小葉癌"},
+    *({"trap": "outside_period", "diagnosis_date": day} for day in ("2005-11-17", "2018-01-09", "2018-06-21")),
+    *({"trap": "other_histology", "label": word} for word in ("粘液癌", "粘液癌", "浸潤性小葉癌")),
     {"trap": "subtype_not_stated", "label": "invasive carcinoma NST"},
 )
 TRAP_IMAGES = ("magnification_view",) * 3 + ("cut_short",) + ("missing_file",) * 2 + ("not_a_mammogram",) * 2
@@ -102,12 +98,9 @@ def plan_cohort(seed: int, development_images: int, test_images: int, class_shar
     patients = plan_patients(rng, development_images, test_images, class_shares)
     rows = []
     for patient in patients.to_dict("records"):
-        views = ["CC"] if patient["trap"] == "shared_pixels" else ["CC", "MLO"]
-        for view in views:
-            trap = patient["trap"]
-            if trap == "second_view_cut_short":
-                trap = "cut_short" if view == "MLO" else ""
-            rows.append({**patient, "ViewPosition": view, "trap": trap})
+        for view in ["CC"] if patient["trap"] == "shared_pixels" else ["CC", "MLO"]:
+            of_view = {"second_view_cut_short": "cut_short" if view == "MLO" else ""}
+            rows.append({**patient, "ViewPosition": view, "trap": of_view.get(patient["trap"], patient["trap"])})
     usual = [row for row in rows if not row["trap"] and row["split"] == "development"]
     hosts = rng.choice(len(usual), len(TRAP_IMAGES), replace=False)
     rows += [{**usual[host], "trap": trap} for host, trap in zip(hosts, TRAP_IMAGES, strict=True)]

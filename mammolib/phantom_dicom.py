@@ -8,15 +8,9 @@ import datetime
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmwrite
+from pydicom import dcmwrite, uid
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    DigitalMammographyXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
-    JPEG2000Lossless,
-    RLELossless,
-    generate_uid,
-)
+from pydicom.uid import generate_uid
 
 from mammolib.phantom import Case
 
@@ -27,7 +21,7 @@ LUT_GAMMA = 0.7
 
 # Share of the patients a unit, and of the images a transfer syntax.
 UNITS = {"linear": 0.45, "inverted": 0.25, "sigmoid": 0.15, "lut": 0.15}
-SYNTAXES = {ExplicitVRLittleEndian: 0.7, JPEG2000Lossless: 0.15, RLELossless: 0.15}
+SYNTAXES = {uid.ExplicitVRLittleEndian: 0.7, uid.JPEG2000Lossless: 0.15, uid.RLELossless: 0.15}
 
 # View codes of PS3.16 CID 4014 (SNOMED CT).
 VIEW_CODES = {"CC": ("399162004", "cranio-caudal"), "MLO": ("399368009", "medio-lateral oblique")}
@@ -49,11 +43,24 @@ def to_stored(presentation: np.ndarray, unit: str) -> np.ndarray:
     return np.clip(np.rint(stored), 0, MAXIMUM).astype(np.uint16)
 
 
+def filled(ds: Dataset, elements: dict) -> Dataset:
+    """Set elements of a dataset, or take out those whose value is None."""
+    for keyword, value in elements.items():
+        if value is not None:
+            setattr(ds, keyword, value)
+        elif keyword in ds:
+            delattr(ds, keyword)
+    return ds
+
+
+def item(**elements) -> Dataset:
+    """One item of a sequence."""
+    return filled(Dataset(), elements)
+
+
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:
     """One item of a code sequence (section 8.8)."""
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
-    return item
+    return item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
 
 
 def patient_and_study(case: Case, patient_id: str, date: datetime.date) -> Dataset:
@@ -75,9 +82,8 @@ def image_modules(ds: Dataset, case: Case, pixel_spacing_mm: float, magnified: b
     """DX and mammography modules (C.8.11)."""
     ds.ImageType = ["ORIGINAL", "PRIMARY", ""]
     ds.InstanceNumber, ds.AcquisitionNumber = "1" if case.view == "CC" else "2", "1"
-    ds.PatientOrientation = ["A", "L" if case.laterality == "R" else "R"] if case.view == "CC" else ["A", "FL"]
-    if case.laterality == "R":
-        ds.PatientOrientation = ["P", *ds.PatientOrientation[1:]]
+    right = case.laterality == "R"
+    ds.PatientOrientation = ["P" if right else "A", "FL" if case.view == "MLO" else "L" if right else "R"]
     ds.QualityControlImage = "YES"
     ds.BurnedInAnnotation = "NO"  # a view marker identifies no patient
     ds.LossyImageCompression = "00"
@@ -88,9 +94,7 @@ def image_modules(ds: Dataset, case: Case, pixel_spacing_mm: float, magnified: b
     ds.OrganExposed = "BREAST"
     ds.PositionerType, ds.ViewPosition = "MAMMOGRAPHIC", case.view
     view = code_item(VIEW_CODES[case.view][0], "SCT", VIEW_CODES[case.view][1])
-    view.ViewModifierCodeSequence = []
-    if magnified:
-        view.ViewModifierCodeSequence = [code_item(*MAGNIFICATION_CODE)]
+    view.ViewModifierCodeSequence = [code_item(*MAGNIFICATION_CODE)] if magnified else []
     ds.ViewCodeSequence = [view]
     ds.EstimatedRadiographicMagnificationFactor = "1.8" if magnified else "1"
     ds.DetectorType, ds.DetectorID, ds.FieldOfViewShape = "DIRECT", "PHANTOM", "RECTANGLE"
@@ -107,9 +111,7 @@ def presentation_modules(ds: Dataset, unit: str) -> None:
     ds.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
     ds.PresentationLUTShape = "INVERSE" if inverted else "IDENTITY"
     if unit == "lut":
-        lut = Dataset()
-        lut.LUTDescriptor = [MAXIMUM + 1, 0, 12]
-        lut.LUTExplanation = "Phantom curve"
+        lut = item(LUTDescriptor=[MAXIMUM + 1, 0, 12], LUTExplanation="Phantom curve")
         curve = np.rint(MAXIMUM * (np.arange(MAXIMUM + 1) / MAXIMUM) ** LUT_GAMMA).astype("<u2")
         lut.add_new("LUTData", "OW", curve.tobytes())
         ds.VOILUTSequence = [lut]
@@ -145,7 +147,7 @@ def phantom_dataset(
     ds.DeviceSerialNumber, ds.SoftwareVersions, ds.InstitutionName = "0", "1", ""
     image_modules(ds, case, pixel_spacing_mm, magnified)
     presentation_modules(ds, unit)
-    ds.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    ds.SOPClassUID = uid.DigitalMammographyXRayImageStorageForPresentation
     ds.SOPInstanceUID = generate_uid(entropy_srcs=[str(case.seed), patient_id, name])
     ds.Rows, ds.Columns = presentation.shape
     ds.SamplesPerPixel, ds.PixelRepresentation = 1, 0
@@ -157,10 +159,8 @@ def phantom_dataset(
 
 def write_dataset(path: Path, ds: Dataset, syntax: str) -> None:
     """Write an uncompressed little-endian dataset in a transfer syntax of SYNTAXES, in place."""
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    if syntax != ExplicitVRLittleEndian:
+    ds.file_meta = FileMetaDataset()  # pydicom adds class and instance of the dataset as it writes
+    ds.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    if syntax != uid.ExplicitVRLittleEndian:
         ds.compress(syntax, generate_instance_uid=False, encoding_plugin="pylibjpeg")
     dcmwrite(path, ds, enforce_file_format=True)

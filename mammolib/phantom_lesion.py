@@ -10,28 +10,25 @@ tell more, for dots, edges and lines differ from waves wherever they lie.
 """
 
 import numpy as np
+from numpy.random import Generator
 from scipy import ndimage
 
 from mammolib.parameters import require_choice
 
+Lesion = tuple[float, float, float]  # x, y and radius in mm
 SIGN_SD = 0.25  # presentation units at the margin of the lesion, at conspicuity 1
 UNEVEN_MM = (4.0, 12.0)  # wavelengths of the uneven tissue: from the spicules' at the margin to the lobes'
 SIGN_OVER_UNEVEN = 2.0  # standard deviation of the sign over that of the tissue it is woven into
 
 
-def polar(lesion: tuple[float, float, float], x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def polar(lesion: Lesion, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance in lesion radii and angle in radians of each pixel."""
     cx, cy, radius = lesion
     return np.hypot(x - cx, y - cy) / np.float32(radius), np.arctan2(y - cy, x - cx)
 
 
 def plane_waves(
-    rng: np.random.Generator,
-    lesion: tuple[float, float, float],
-    lengths_mm: tuple[float, float],
-    count: int,
-    x: np.ndarray,
-    y: np.ndarray,
+    rng: Generator, lesion: Lesion, lengths_mm: tuple[float, float], count: int, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """Sum of waves in random directions, about unit variance: unevenness without structure, alike at every spacing."""
     turn, length, phase = rng.uniform((0, lengths_mm[0], 0), (np.pi, lengths_mm[1], 2 * np.pi), (count, 3)).T
@@ -43,12 +40,7 @@ def plane_waves(
 
 
 def draw_mass(
-    rng: np.random.Generator,
-    lesion: tuple[float, float, float],
-    height: float,
-    unevenness: float,
-    x: np.ndarray,
-    y: np.ndarray,
+    rng: Generator, lesion: Lesion, height: float, unevenness: float, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """A dense, uneven mass with an indistinct, slightly irregular margin: (rows, columns) float32.
 
@@ -161,8 +153,8 @@ def strength(d: np.ndarray) -> np.ndarray:
 
 def draw_sign(
     sign: str | None,
-    rng: np.random.Generator,
-    lesion: tuple[float, float, float],
+    rng: Generator,
+    lesion: Lesion,
     x: np.ndarray,
     y: np.ndarray,
     background: np.ndarray,

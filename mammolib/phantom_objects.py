@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from mammolib.phantom import Case
-from mammolib.phantom_dicom import code_item, patient_and_study, phantom_dataset, to_stored, write_dataset
+from mammolib.phantom_dicom import code_item, filled, item, patient_and_study, phantom_dataset, to_stored, write_dataset
 
 # Shares of the images a transfer syntax
 SYNTAXES = {
@@ -72,21 +72,6 @@ MODIFIERS = {  # None: no sequence, so that the description alone tells
     "implant_pushed": codes.cid4015.ImplantDisplaced,
     **absent("spot_described", "generated_described"),
 }
-
-
-def filled(ds: Dataset, elements: dict) -> Dataset:
-    """Set elements of a dataset, or take out those whose value is None."""
-    for keyword, value in elements.items():
-        if value is not None:
-            setattr(ds, keyword, value)
-        elif keyword in ds:
-            delattr(ds, keyword)
-    return ds
-
-
-def item(**elements) -> Dataset:
-    """One item of a sequence."""
-    return filled(Dataset(), elements)
 
 
 def write_object(path: Path, presentation: np.ndarray, case: Case, row: dict, pixel_spacing_mm: float) -> None:

@@ -24,19 +24,9 @@ def notebook_style(jpeg: bool = False) -> None:
     pd.set_option("display.max_colwidth", None)  # a reason or a note is read to its end
     palette = seaborn.color_palette(COLOURS)
     seaborn.set_theme(context="notebook", style="ticks", palette=palette, font_scale=0.85)
-    mpl.rcParams.update(
-        {
-            "figure.dpi": 90,
-            "savefig.dpi": 90,
-            "savefig.bbox": "tight",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "image.cmap": "gray",
-            "image.interpolation": "nearest",
-            "legend.frameon": False,
-            "svg.hashsalt": "mammolib",
-        }
-    )
+    looks = dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False)
+    looks |= {"figure.dpi": 90, "savefig.dpi": 90, "savefig.bbox": "tight", "svg.hashsalt": "mammolib"}
+    mpl.rcParams.update(looks | {"image.cmap": "gray", "image.interpolation": "nearest"})
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 

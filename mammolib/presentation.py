@@ -115,9 +115,8 @@ def look_up(values: np.ndarray, item: pydicom.Dataset) -> tuple[np.ndarray, int,
         data = words.view(np.uint8) if depth == 8 and len(words) < entries else words
     lut = np.atleast_1d(np.asarray(data, dtype=np.int64))[:entries] % 2**16
     if len(lut) < entries or not 8 <= depth <= 16 or lut.max() >= 2**depth:
-        raise UnreadableImage(
-            "unreadable", f"LUT Data (0028,3006) is not {entries} entries of {depth} bits as declared"
-        )
+        detail = f"LUT Data (0028,3006) is not {entries} entries of {depth} bits as declared"
+        raise UnreadableImage("unreadable", detail)
     return lut[np.clip(np.rint(values) - first, 0, entries - 1).astype(int)], 0, 2**depth - 1
 
 

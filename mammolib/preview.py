@@ -26,10 +26,8 @@ def preview_lines(profile: str, overrides: list[str], outputs: str | None) -> li
     declared = parameters.declared_parameters(rooms.project_root() / "notebooks" / f"{NOTEBOOK}.ipynb")
     values = {name: parameter.default for name, parameter in declared.items()} | planned.get(NOTEBOOK, {})
     if values["layout"] != "archive":
-        raise ValueError(
-            f"{NOTEBOOK}: layout = {values['layout']!r}; a preview needs archive, the list as pathology and the folder "
-            "as source"
-        )
+        needed = "a preview needs archive, the list as pathology and the folder as source"
+        raise ValueError(f"{NOTEBOOK}: layout = {values['layout']!r}; {needed}")
     folder = rooms.resolve(values["outputs"])
     for name, drawn in {"pathology": "pathology.csv", "source": "archive"}.items():  # as in the notebook
         values[name] = values[name] or str(folder / "00_synthetic_cohort" / drawn)

@@ -2,8 +2,10 @@
 
 import os
 import platform
+import resource
 import subprocess
 import sys
+from contextlib import suppress
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -11,37 +13,15 @@ from pathlib import Path
 from mammolib.parallel import usable_cores
 
 PACKAGES = [
-    "keras",
-    "tensorflow",
-    "jax",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "scikit-image",
-    "pillow",
-    "pydicom",
-    "pylibjpeg-openjpeg",
-    "pylibjpeg-rle",
-    "python-gdcm",
-    "tf-keras-vis",
-    "matplotlib",
-    "seaborn",
-    "papermill",
+    *("keras", "tensorflow", "jax", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "pillow", "pydicom"),
+    *("pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "tf-keras-vis", "matplotlib", "seaborn", "papermill"),
 ]
 
 
 def collect(project: Path) -> dict:
     """Return the facts as a flat dictionary that JSON can hold; nothing is imported that is not loaded already."""
-    return {
-        **git_state(project),
-        "lock_sha256": lock_hash(project),
-        "versions": versions(),
-        "backend": backend(),
-        "threads": threads(),
-        "device": device(),
-        "peak_memory_mb": peak_memory_mb(),
-    }
+    facts = git_state(project) | {"lock_sha256": lock_hash(project), "versions": versions(), "backend": backend()}
+    return facts | {"threads": threads(), "device": device(), "peak_memory_mb": peak_memory_mb()}
 
 
 def git_state(project: Path) -> dict:
@@ -51,13 +31,12 @@ def git_state(project: Path) -> dict:
         done = subprocess.run(["git", "-C", project, *arguments], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != project.resolve():
-            return {"commit": None, "dirty": None}  # an unpacked archive inside somebody else's repository
-        changes = git("status", "--porcelain", "--", ".", ":(exclude)outputs")
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
+    with suppress(OSError, subprocess.CalledProcessError):
+        # else an unpacked archive inside somebody else's repository
+        if Path(git("rev-parse", "--show-toplevel")).resolve() == project.resolve():
+            changes = git("status", "--porcelain", "--", ".", ":(exclude)outputs")
+            return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
+    return {"commit": None, "dirty": None}
 
 
 def lock_hash(project: Path) -> str | None:
@@ -70,10 +49,8 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of the key packages that are installed, without importing them."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -110,11 +87,7 @@ def processor_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def peak_memory_mb() -> int | None:
-    """Return the process' peak resident memory in MB, None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
+def peak_memory_mb() -> int:
+    """Return the process' peak resident memory in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1e6 if sys.platform == "darwin" else 1e3))  # macOS counts bytes, Linux kilobytes

@@ -73,10 +73,8 @@ def mini_mias(source: Path, label: str) -> Tables:
     films["ImageLaterality"] = number.mod(2).map({1: "L", 0: "R"})
     films = films.assign(ViewPosition="MLO", pixel_spacing_mm="0.2", split="development")
     places = findings[[4, 5, 6]].apply(pd.to_numeric, errors="coerce").dropna()
-    marks = [
-        (findings["image_path"][k], (x - radius, x + radius), (HEIGHT - 1 - y - radius, HEIGHT - 1 - y + radius))
-        for k, x, y, radius in places.itertuples()
-    ]
+    places[5] = HEIGHT - 1 - places[5]
+    marks = [(findings["image_path"][k], (x - r, x + r), (y - r, y + r)) for k, x, y, r in places.itertuples()]
     return as_tables(source, "mini-MIAS", label, films, marks)
 
 

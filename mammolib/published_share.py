@@ -17,11 +17,8 @@ def difference_of_shares(
     value, low, high = ours
     other_low, other_high = wilson(published, effective_n)
     gap = value - published
-    return (
-        gap,
-        gap - float(np.hypot(value - low, other_high - published)),
-        gap + float(np.hypot(high - value, published - other_low)),
-    )
+    below, above = np.hypot(value - low, other_high - published), np.hypot(high - value, published - other_low)
+    return gap, gap - float(below), gap + float(above)
 
 
 def verdict_of_difference(difference: tuple[float, float, float], margin: float) -> tuple[str, str]:
@@ -53,14 +50,14 @@ def chance_of_compatible(row, patients: int) -> float:
     return float(betabinom.pmf(right, patients, a, b)[np.array(called) == "compatible"].sum())
 
 
-def what_size_allows(claims: pd.DataFrame, patients: tuple[int, ...] = (400, 2000)) -> str:
+def what_size_allows(claims: pd.DataFrame) -> str:
     """How wide the accuracy's difference is at the paper's size and with independent patients, and what follows."""
     lines = []
     for row in claims[(claims["metric"] == "accuracy") & (claims["rule"] == "difference")].itertuples():
         least = half_width(row.value, row.effective_n, 1e9)
         lines.append(f"margin {row.margin:g}; half-width of the difference, and how often a model that is as good as")
         lines.append("the paper's comes out compatible (otherwise inconclusive, once in a while incompatible):")
-        for n in (round(row.effective_n), *patients):
+        for n in (round(row.effective_n), 400, 2000):
             half, chance = half_width(row.value, row.effective_n, n), chance_of_compatible(row, n)
             lines.append(f"  {n:5d} independent patients  {half:.3f}  {chance:.2f}")
         lines[2] += f"  (worth the paper's {row.n:.0f} images, two views a patient)"

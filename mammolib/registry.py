@@ -92,12 +92,10 @@ def classify(
         raise ValueError("registry: " + "\n".join(problems))
     rows = rows.reset_index(drop=True)
     classed, dates = meanings(rows["label"], known), days(rows["diagnosis_date"])
-    rows = rows.assign(
-        label=classed.where(classed.isin(list(classes)), ""),
-        ImageLaterality=rows["ImageLaterality"].map(terms.laterality),
-        ViewPosition=rows["ViewPosition"].map(terms.view),
-        **{name: checked(name, rows[name]).fillna("") for name in DESCRIPTION},
-    )
+    forms = {name: checked(name, rows[name]).fillna("") for name in DESCRIPTION}
+    sides, views = rows["ImageLaterality"].map(terms.laterality), rows["ViewPosition"].map(terms.view)
+    labels = classed.where(classed.isin(list(classes)), "")
+    rows = rows.assign(label=labels, ImageLaterality=sides, ViewPosition=views, **forms)
     if diagnosed_from or diagnosed_to:
         first = day(diagnosed_from, "diagnosed_from") if diagnosed_from else pd.Timestamp.min
         last = day(diagnosed_to, "diagnosed_to") if diagnosed_to else pd.Timestamp.max
@@ -122,16 +120,12 @@ def registry_problems(rows: pd.DataFrame, known: dict[str, str]) -> list[str]:
             lines.append(f"column {column}: empty in {in_rows(rows, empty)}; every image needs one")
     plain = rows["patient_id"].map(plain_id)
     if (alike := rows["patient_id"].groupby(plain).transform("nunique") > 1).any():
-        lines.append(
-            f"column patient_id: in {in_rows(rows, alike)} ids differ in zeros, width or spaces alone; allowed is one "
-            "way to write a patient's id"
-        )
+        differ = f"in {in_rows(rows, alike)} ids differ in zeros, width or spaces alone"
+        lines.append(f"column patient_id: {differ}; allowed is one way to write a patient's id")
     if n := rows["image_path"].duplicated().sum():
         other = (rows.groupby("image_path")[OWNER].nunique() > 1).any(axis=1).sum()
-        lines.append(
-            f"column image_path: {n} rows repeat a path, {other} paths with another patient or label; "
-            "allowed is one row an image"
-        )
+        repeated = f"{n} rows repeat a path, {other} paths with another patient or label"
+        lines.append(f"column image_path: {repeated}; allowed is one row an image")
     if unknown := unknown_words(rows["label"], known):
         meant = ", ".join(dict.fromkeys(known.values()))
         lines.append(f"column label: unknown words {unknown}; known are words for {meant}")
@@ -145,10 +139,8 @@ def registry_problems(rows: pd.DataFrame, known: dict[str, str]) -> list[str]:
         *((name, checked(name, rows[name]).isna(), allowed(name)) for name in DESCRIPTION),
     ):
         if (wrong := wrong & (rows[column] != "")).any():
-            lines.append(
-                f"column {column}: {wrong.sum()} values are unknown in {in_rows(rows, wrong)}; allowed: {known_values} "
-                "or empty"
-            )
+            values = f"{wrong.sum()} values are unknown in {in_rows(rows, wrong)}"
+            lines.append(f"column {column}: {values}; allowed: {known_values} or empty")
     if 0 < (n := (rows["split"] == "").sum()) < len(rows):
         lines.append(f"column split: empty in {n} rows; given for all or for none")
     return lines
@@ -160,10 +152,8 @@ def check_lesions(lesions: pd.DataFrame, listed: pd.DataFrame) -> None:
     wrong = (~np.isfinite(numbers.to_numpy(float)).all(axis=1) | (numbers["radius"] <= 0)).sum()
     strange = (~lesions["image_path"].isin(listed["image_path"])).sum()
     if wrong or strange:
-        raise ValueError(
-            f"annotations: x, y, radius are no numbers (radius above 0) in {wrong} rows; "
-            f"image_path is not among the images in {strange} rows"
-        )
+        faults = f"x, y, radius are no numbers (radius above 0) in {wrong} rows"
+        raise ValueError(f"annotations: {faults}; image_path is not among the images in {strange} rows")
 
 
 def name_lesions(lesions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

@@ -96,9 +96,8 @@ def read_evaluation(project: Path, profile: str, committed: bool) -> dict | None
     if not committed:
         return read_result(project / path) if (project / path).is_file() else None
     try:
-        done = subprocess.run(
-            ["git", "show", f"HEAD:./{path}"], cwd=project, capture_output=True, text=True, check=True, encoding="utf-8"
-        )
+        command = ["git", "show", f"HEAD:./{path}"]
+        done = subprocess.run(command, cwd=project, capture_output=True, check=True, encoding="utf-8")
     except (OSError, subprocess.CalledProcessError):  # no git, no repository, no commit, not committed
         return None
     return json.loads(done.stdout)
@@ -147,7 +146,7 @@ def _is_set(results: dict) -> bool:
 def _files(outputs: Path) -> list[str]:
     """Finished notebooks and the tables of 03, as short as they can be written from the project's folder."""
     files = [path for path in sorted(outputs.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
-    files += [path for path in [outputs / NOTEBOOK / name for name in ("result_table.csv", "predictions.csv")]]
+    files += [outputs / NOTEBOOK / name for name in ("result_table.csv", "predictions.csv")]
     return [f"  {short(path.resolve())}" for path in files if path.is_file()]
 
 
@@ -157,10 +156,8 @@ def readme_table(project: Path, committed: bool = False) -> str:
     runs = {profile: read_evaluation(project, profile, committed) for profile in PROFILES}
     found = [run and run["results"] for run in runs.values()]
     was_set = [" (set, not found)" if results and _is_set(results) else "" for results in found]
-    titles = [
-        f"{title}{note} [{profile}](outputs/{profile}/{NOTEBOOK}.ipynb)"
-        for (profile, title), note in zip(PROFILES.items(), was_set, strict=True)
-    ]
+    links = [f"[{profile}](outputs/{profile}/{NOTEBOOK}.ipynb)" for profile in PROFILES]
+    titles = [f"{title}{note} {link}" for title, note, link in zip(PROFILES.values(), was_set, links, strict=True)]
     types = " / ".join(class_name(name) for name in paper["classes"])
     rows = [["", "paper", *titles, "hospital"], ["---"] * (len(titles) + 3)]
     rows.append(["classes", types, *(_task(run) for run in runs.values()), types])

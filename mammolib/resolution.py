@@ -57,8 +57,6 @@ def choose_layer(layers: pd.DataFrame, radius: float) -> str:
 
 def cells_inside(breasts: np.ndarray, cell: float, rows: int, columns: int) -> np.ndarray:
     """Which cells of a layer have their centre in the breast: (n, rows, columns) bool."""
-    y, x = (
-        np.minimum(((np.arange(n) + 0.5) * cell).astype(int), m - 1)
-        for n, m in zip((rows, columns), breasts.shape[1:], strict=True)
-    )
+    sides = zip((rows, columns), breasts.shape[1:], strict=True)
+    y, x = (np.minimum(((np.arange(n) + 0.5) * cell).astype(int), m - 1) for n, m in sides)
     return breasts[:, y][:, :, x]

@@ -17,17 +17,8 @@ import yaml
 from mammolib import execution, parameters, rooms
 
 # Parameters that name a file or folder which has to be there
-INPUTS = (
-    "source",
-    "pathology",
-    "registry",
-    "annotations",
-    "label_map",
-    "claims",
-    "predictions",
-    "compare_with",
-    "weights",
-)
+INPUTS = ("source", "pathology", "registry", "annotations", "label_map", "claims")
+INPUTS += ("predictions", "compare_with", "weights")
 
 
 class NotebookFailedError(Exception):
@@ -164,8 +155,7 @@ def run(profile: str, start: str | None, overrides: list[str], outputs: str | No
         if last <= first:
             raise ValueError(f"--to {end}: comes before --from {start}")
         with execution.locked(folder):
-            problems = earlier_problems(folder, names[:first])
-            if problems := problems or missing_inputs(planned, names[first:last]):
+            if problems := earlier_problems(folder, names[:first]) or missing_inputs(planned, names[first:last]):
                 raise ValueError("\n".join(problems))
             return run_planned(profile, planned, folder, first, last)
     except (ValueError, OSError) as error:

@@ -26,10 +26,8 @@ def read_csv(path: str | Path, encoding: str = "utf-8-sig", **options) -> pd.Dat
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); allowed is a CSV file") from None
     except UnicodeError:
-        raise ValueError(
-            f"{path}: not {encoding}; set `encoding` (utf-8-sig, cp932, ...) for a registry or a pathology list, save "
-            "others as UTF-8"
-        ) from None
+        hint = "set `encoding` (utf-8-sig, cp932, ...) for a registry or a pathology list, save others as UTF-8"
+        raise ValueError(f"{path}: not {encoding}; {hint}") from None
     except (LookupError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not read as CSV with encoding {encoding!r} ({reason})") from None

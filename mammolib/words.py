@@ -85,8 +85,7 @@ def read_label_map(path: Path | None, classes: Sequence[str]) -> dict[str, str]:
     table = read_csv(path, dtype=str, keep_default_na=False)
     require_columns(table, ("word", "class"), path)
     table = pd.DataFrame({"word": table["word"].map(folded), "class": table["class"].str.strip()})
-    table["class"] = table["class"].replace("", "other_histology")
-    table = table.drop_duplicates()
+    table = table.replace({"class": {"": "other_histology"}}).drop_duplicates()
     twice = table.loc[table["word"].duplicated(), "word"].tolist()
     strange = sorted(set(table["class"]) - {*classes, *WORD_REASONS})
     if twice or strange:
@@ -176,9 +175,8 @@ def days(texts: pd.Series) -> pd.Series:
     2006-01-05, 2006/1/5, 2006.1.5, 20060105, 2006年1月5日, H18.1.5, 平成18年1月5日, 令和元年5月1日; 1900 to 2099. A day
     of the week in brackets, and the midnight of spreadsheets, are passed over.
     """
-    return pd.to_datetime(
-        texts.map({text: iso_day(text) for text in texts.unique()}), format="%Y-%m-%d", errors="coerce"
-    )
+    found = texts.map({text: iso_day(text) for text in texts.unique()})
+    return pd.to_datetime(found, format="%Y-%m-%d", errors="coerce")
 
 
 def day(text: str, name: str) -> pd.Timestamp:

@@ -82,10 +82,8 @@ def zone_shares(maps: np.ndarray, cell: float, grid: np.ndarray) -> tuple[np.nda
     area : ndarray
         (5,), adds up to 1.
     """
-    rows, columns = (
-        np.minimum(((np.arange(n) + 0.5) / (SUBSAMPLES * cell)).astype(int), m - 1)
-        for n, m in zip(grid.shape, maps.shape[1:], strict=True)
-    )
+    sides = zip(grid.shape, maps.shape[1:], strict=True)
+    rows, columns = (np.minimum(((np.arange(n) + 0.5) / (SUBSAMPLES * cell)).astype(int), m - 1) for n, m in sides)
     positive = np.maximum(np.nan_to_num(maps), 0)[:, rows][:, :, columns]
     seen = grid != PADDING
     zones = grid[seen]
@@ -205,8 +203,7 @@ def zone_summary(table: pd.DataFrame, classes: Sequence[str], resolvable: Mappin
                 for other in classes if other != name
             ]  # fmt: skip
             found["contrast"] = min(contrasts, key=lowest)
-            for key in ("enrichment", "contrast"):
-                ratio = found[key]
+            for ratio in (found["enrichment"], found["contrast"]):
                 if zone == "outside":
                     ratio |= {"note": "not estimable: enrichment is within the breast"}
                 elif not resolvable[zone] and ratio["value"] is not None:
