@@ -1,22 +1,25 @@
-"""Which recipe learns best: one change at a time from profile control's, on phantoms and, nested, on real films.
+"""Which recipe learns best: changes of profile control's, mostly one at a time, on phantoms and, nested, on films.
 
 Phantoms: control's cohort at two thirds of its sign, drawn from seeds of this script's own and never from the shipped
-one; three seeds, each with a cohort, a split by patient (half train) and a start of its own. Films: mini-MIAS
-density, five folds by patient as in notebook 02. For each two folds every recipe trains on the other three and judges
-both, so that a fold's recipe is chosen by films of the other four, each judged by a network that saw neither it nor the
-fold: no film chooses its own recipe. The chosen ones then train on all four, as often as --networks says, and the mean
-of their outputs judges the fold.
+one; three seeds, each with a cohort, a split by patient (half train, half are judged) and a start of its own.
+Films: mini-MIAS density, five folds by patient as in notebook 02. For each two folds every recipe trains on the other
+three and judges both, so that a fold's recipe is chosen by films of the other four, each judged by a network that saw
+neither it nor the fold: no film chooses its own recipe. The chosen ones then train on all four, as often as --networks
+says, and the mean of their outputs judges the fold. One network a cell: its start's luck is in every number.
+`minus_control` is paired on the same images, with 95 % by resampling patients, but for that luck.
 
 `patches` are squares of a quarter of the side, from images of four times the size, inside the breast without pectoral
 muscle (cut off roughly, on oblique views); a film's answer is the mean over a grid of them.
 
-Networks train in bfloat16 where the processor computes it. What has been trained is kept in --keep, so that a run that
-was stopped goes on. The last line is JSON.
+Networks train in bfloat16 where the processor computes it. What has been trained is kept in --keep with a hash of what
+it follows from, so that a run that was stopped goes on, and only that one. The last line is JSON.
 
     python benchmarks/recipes.py --keep /tmp/recipes --seeds 1 2 3
 """
 
 import argparse
+import functools
+import hashlib
 import itertools
 import json
 import tempfile
@@ -28,8 +31,10 @@ from pathlib import Path
 import numpy as np
 
 from mammolib import parameters, runner
+from mammolib.bootstrap import mean_estimate
 from mammolib.folds import patient_folds
-from mammolib.rooms import project_root, writing
+from mammolib.provenance import processor_name, versions
+from mammolib.rooms import file_sha256, project_root, writing
 from mammolib.tables import read_by_image
 
 SIDE, FOLDS, HELD_OUT_SHARE = 112, 5, 2
@@ -143,23 +148,40 @@ def judge(folder: Path, name: str, variant: str, train: list[int], judged: list[
     return [part.mean(axis=0).astype(float).tolist() for part in np.split(answers, ends)]
 
 
-def keep(folder: Path, job: tuple) -> tuple[tuple, dict]:
+hashed = functools.cache(file_sha256)
+
+
+def origin(folder: Path, job: tuple) -> str:
+    """Return a hash of what a job's answers follow from: recipe, rows, seed, images and code."""
+    name, variant, train, judged, seed, _ = job
+    room = folder / name / "01_data_curation"
+    inputs = [hashed(path) for path in (room / "cohort.csv", room / "images_development.npy")]
+    modules = ("augmentation", "folds", "network", "network_input", "recipe", "training")
+    code = [hashed(project_root() / "mammolib" / f"{module}.py") for module in modules]
+    recipe = (project_root() / "params/control/02_training.yaml").read_text(encoding="utf-8")
+    facts = [variant, VARIANTS[variant], train, judged, seed, PATCHES, PATCH_EPOCHS, recipe, inputs, code]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def keep(folder: Path, job: tuple, follows_from: str) -> tuple[tuple, dict]:
     """Return what `judge` gives for a job, with its seconds, from the folder where it stands there already."""
     name, variant, _, judged, seed, part = job
     path = folder / "judged" / f"{name} {variant} {part} {seed}.json".replace(" ", "_")
-    if not path.is_file():
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if kept.get("follows_from") != follows_from:
         began = time.perf_counter()
-        found = {"rows": judged, "probabilities": judge(folder, *job[:5])}
+        kept = {"rows": judged, "probabilities": judge(folder, *job[:5]), "follows_from": follows_from}
+        kept["seconds"] = time.perf_counter() - began
         with writing(path) as partial:
-            partial.write_text(json.dumps(found | {"seconds": time.perf_counter() - began}), encoding="utf-8")
-    return (name, variant, part, seed), json.loads(path.read_text(encoding="utf-8"))
+            partial.write_text(json.dumps(kept), encoding="utf-8")
+    return (name, variant, part, seed), kept
 
 
 def train_all(folder: Path, jobs: list[tuple], workers: int) -> dict[tuple, dict]:
     """Return {(cohort, recipe, part, seed): rows, probabilities, seconds} of all jobs; each is a process of its own."""
     with ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=1) as pool:
         found = {}
-        for running in [pool.submit(keep, folder, job) for job in jobs]:
+        for running in [pool.submit(keep, folder, job, origin(folder, job)) for job in jobs]:
             key, value = running.result()
             found[key] = value
             print(f"{len(found)} of {len(jobs)}: {' / '.join(map(str, key))}: {value['seconds']:.0f} s", flush=True)
@@ -167,28 +189,45 @@ def train_all(folder: Path, jobs: list[tuple], workers: int) -> dict[tuple, dict
 
 
 def phantom_table(folder: Path, seeds: list[int], workers: int) -> dict[str, dict]:
-    """Return each recipe's accuracy on held-out phantoms, a seed a cohort."""
-    jobs, truth = [], {}
+    """Return each recipe's accuracy on held-out phantoms, a seed a cohort, and what it differs from control's."""
+    jobs, truth, patients = [], {}, {}
     for seed in seeds:
-        table, labels, _ = read(folder, f"phantoms-{seed}", SIDE)
-        fold = patient_folds(labels, table["patient"], HELD_OUT_SHARE, seed)
-        truth[seed] = labels
+        table, truth[seed], _ = read(folder, f"phantoms-{seed}", SIDE)
+        patients[seed] = table["patient"].to_numpy()
+        fold = patient_folds(truth[seed], patients[seed], HELD_OUT_SHARE, seed)
         rows = np.flatnonzero(fold != 0).tolist(), np.flatnonzero(fold == 0).tolist()
         jobs += [(f"phantoms-{seed}", variant, *rows, seed, "held_out") for variant in VARIANTS]
     found = train_all(folder, jobs, workers)
     out = {}
     for variant in VARIANTS:
-        mine = {seed: found[f"phantoms-{seed}", variant, "held_out", seed] for seed in seeds}
-        scores = [right(truth[seed], entry) for seed, entry in mine.items()]
-        out[variant] = summary(scores) | {"seconds": round(float(np.median([e["seconds"] for e in mine.values()])))}
-    return out | {"held_out": [len(entry["rows"]) for entry in mine.values()]}
+        mine, first = (
+            {seed: found[f"phantoms-{seed}", name, "held_out", seed] for seed in seeds}
+            for name in (variant, next(iter(VARIANTS)))
+        )
+        out[variant] = summary([float(hits(truth[seed], entry).mean()) for seed, entry in mine.items()]) | {
+            "minus_control": [difference(truth[seed], patients[seed], mine[seed], first[seed]) for seed in seeds],
+            "one_answer_for_all": sum(len(np.unique(answers(entry))) == 1 for entry in mine.values()),
+            "seconds": round(float(np.median([entry["seconds"] for entry in mine.values()]))),
+        }
+    return out | {"held_out": [len(rows) for *_, rows, _, _ in jobs[:: len(VARIANTS)]]}
 
 
-def right(labels: np.ndarray, entry: dict, rows: set | None = None) -> float:
-    """Accuracy of a job's answers, on `rows` of them."""
-    chosen = [index for index, row in enumerate(entry["rows"]) if rows is None or row in rows]
-    answers = np.array(entry["probabilities"])[chosen].argmax(axis=1)
-    return float((answers == labels[np.array(entry["rows"])[chosen]]).mean())
+def answers(entry: dict) -> np.ndarray:
+    """The class that a job's network gives to each of its rows."""
+    return np.array(entry["probabilities"]).argmax(axis=1)
+
+
+def hits(labels: np.ndarray, entry: dict) -> np.ndarray:
+    """Whether each of a job's answers is right."""
+    return answers(entry) == labels[entry["rows"]]
+
+
+def difference(labels: np.ndarray, patients: np.ndarray, entry: dict, first: dict) -> dict:
+    """Accuracy of a job less that of another on the same rows, paired, with 95 % over patients."""
+    gain = hits(labels, entry).astype(float) - hits(labels, first)
+    rows = np.array(entry["rows"])
+    found = mean_estimate(gain, patients[rows], 5000, 0, within=labels[rows], limits=(-1.0, 1.0))
+    return {name: round(found[name], 4) for name in ("value", "low", "high")}
 
 
 def summary(scores: list[float]) -> dict:
@@ -205,29 +244,37 @@ def films_table(folder: Path, seed: int, networks: int, workers: int) -> dict:
         inside = np.isin(fold, (a, b))
         jobs.append(("films", variant, *(np.flatnonzero(m).tolist() for m in (~inside, inside)), seed, f"{a}{b}"))
     found = train_all(folder, jobs, workers)
-    inner = {variant: [] for variant in VARIANTS}  # one accuracy an outer fold, over the films of the other four
+    judged = {variant: np.empty((FOLDS, len(labels))) for variant in VARIANTS}  # by outer fold, NaN on its own films
     for variant, outer in itertools.product(VARIANTS, range(FOLDS)):
-        parts = [(other, f"{min(outer, other)}{max(outer, other)}") for other in range(FOLDS) if other != outer]
-        sizes = [(fold == other).sum() for other, _ in parts]
-        scores = [
-            right(labels, found["films", variant, part, seed], set(np.flatnonzero(fold == other)))
-            for other, part in parts
-        ]
-        inner[variant].append(float(np.average(scores, weights=sizes)))
+        judged[variant][outer] = np.nan
+        for other in set(range(FOLDS)) - {outer}:
+            entry = found["films", variant, f"{min(outer, other)}{max(outer, other)}", seed]
+            inside = fold[entry["rows"]] == other
+            judged[variant][outer, np.array(entry["rows"])[inside]] = hits(labels, entry)[inside]
+    inner = {variant: np.nanmean(right, axis=1) for variant, right in judged.items()}
     chosen = [max(VARIANTS, key=lambda variant: inner[variant][outer]) for outer in range(FOLDS)]
     jobs = [
         ("films", chosen[outer], *(np.flatnonzero(m).tolist() for m in (fold != outer, fold == outer)), own, f"{outer}")
         for outer, own in itertools.product(range(FOLDS), range(seed, seed + networks))
     ]
-    final, answers = train_all(folder, jobs, workers), {}
+    final, outputs = train_all(folder, jobs, workers), {}
     for (*_, own), entry in final.items():
-        answers.setdefault(own, np.zeros((len(labels), labels.max() + 1)))[entry["rows"]] = entry["probabilities"]
-    pooled = np.mean(list(answers.values()), axis=0).argmax(axis=1)
+        outputs.setdefault(own, np.zeros((len(labels), labels.max() + 1)))[entry["rows"]] = entry["probabilities"]
+    pooled = np.mean(list(outputs.values()), axis=0)
+    first = np.nanmean(judged[next(iter(VARIANTS))], axis=0)
+    patients, limits = table["patient"].to_numpy(), {"within": labels, "limits": (-1.0, 1.0)}
+    gains = {variant: np.nanmean(right, axis=0) - first for variant, right in judged.items()}
+    found = {variant: mean_estimate(gain, patients, 5000, 0, **limits) for variant, gain in gains.items()}
+    right = (pooled.argmax(axis=1) == labels).astype(float)
     return {
-        "inner": {variant: summary(scores) for variant, scores in inner.items()},
+        "inner": {
+            variant: summary(scores.tolist())
+            | {"minus_control": {name: round(found[variant][name], 4) for name in ("value", "low", "high")}}
+            for variant, scores in inner.items()
+        },
         "chosen": chosen,
-        "outer": summary([float((scores.argmax(axis=1) == labels).mean()) for scores in answers.values()]),
-        "outer_mean_of_networks": round(float((pooled == labels).mean()), 4),
+        "outer": summary([float((scores.argmax(axis=1) == labels).mean()) for scores in outputs.values()]),
+        "outer_mean_of_networks": mean_estimate(right, patients, 5000, 0, within=labels),
         "films": len(labels),
         "patients": int(table["patient"].nunique()),
     }
@@ -250,6 +297,7 @@ def main() -> None:
             "seeds": options.seeds,
         }
         seconds = [json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in (folder / "judged").iterdir()]
+    result["machine"] = {"processor": processor_name()} | versions()
     print(json.dumps(result | {"networks": len(seconds), "hours_of_all_networks": round(sum(seconds) / 3600, 2)}))
 
 

@@ -12,6 +12,14 @@ SHUFFLE, DRAW = 2**32 - 1, 2**32 - 2  # beside the seed; an epoch's order has it
 def patient_folds(labels: Sequence, patients: Sequence, folds: int, seed: int) -> np.ndarray:
     """Assign every image to one of `folds` folds: whole patients, classes spread evenly.
 
+    Parameters
+    ----------
+    labels
+        (n,) classes; of a pandas Categorical the order counts, of others the sorted one. Where patients can't be dealt
+        out quite evenly, who goes where follows from it.
+    patients
+        (n,) who stays together.
+
     Returns
     -------
     ndarray
@@ -22,16 +30,23 @@ def patient_folds(labels: Sequence, patients: Sequence, folds: int, seed: int) -
     ValueError
         A class with fewer patients than folds.
     """
-    labels, patients = np.asarray(labels), np.asarray(patients)
-    counts = pd.Series(patients).groupby(labels).nunique()
-    if counts.min() < folds:
-        fewest = f"class {counts.idxmin()} has {counts.min()} patients"
-        raise ValueError(f"folds: {folds}, but {fewest}; allowed is at most {counts.min()}")
+    labels, patients = pd.Categorical(labels), np.asarray(patients)
+    name, fewest = fewest_of(labels, patients)
+    if fewest < folds:
+        raise ValueError(
+            f"folds: {folds}, but of class {name} only {fewest} can be dealt out; allowed is at most {fewest}"
+        )
     fold = np.full(len(labels), -1)
     split = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    for number, (_, rows) in enumerate(split.split(labels, labels, patients)):
+    for number, (_, rows) in enumerate(split.split(labels.codes, labels.codes, patients)):
         fold[rows] = number
     return fold
+
+
+def fewest_of(labels: pd.Categorical, patients: np.ndarray) -> tuple[str, int]:
+    """Return the class with the fewest patients, and their number."""
+    counts = pd.Series(patients).groupby(labels, observed=True).nunique()
+    return counts.idxmin(), counts.min()
 
 
 def validation_part(labels: Sequence, patients: Sequence, share: float, seed: int) -> np.ndarray:
@@ -41,14 +56,22 @@ def validation_part(labels: Sequence, patients: Sequence, share: float, seed: in
     """
     if share == 0:
         return np.full(len(labels), -1)
-    parts, fewest = round(1 / share), pd.Series(patients).groupby(np.asarray(labels)).nunique().min()
+    parts, (name, fewest) = round(1 / share), fewest_of(pd.Categorical(labels), np.asarray(patients))
     if parts > fewest:
         allowed = f"{np.ceil(1000 / fewest) / 1000:g} or more, or 0 (nobody)" if fewest > 1 else "0 (nobody)"
         raise ValueError(
-            f"validation_share: {share} holds out one patient in {parts} of each class, but a class has {fewest}; "
-            f"allowed is {allowed}"
+            f"validation_share: {share} holds out one in {parts} of each class, but of class {name} only "
+            f"{fewest} can be dealt out; allowed is {allowed}"
         )
     return np.where(patient_folds(labels, patients, parts, seed) == 0, 0, -1)
+
+
+def require_classes(labels: Sequence, fold: np.ndarray) -> None:
+    """Raise a ValueError where a fold lacks a class: patients with images of two classes can be dealt out like that."""
+    counts = pd.crosstab(np.asarray(labels), fold)
+    if (empty := counts.eq(0)).any(axis=None):
+        name, number = empty.stack().idxmax()
+        raise ValueError(f"fold {number} has no image of class {name}; allowed are fewer folds, or another seed")
 
 
 def downsampled(rows: np.ndarray, labels: np.ndarray, seed: int, draw: int = 0) -> np.ndarray:

@@ -27,8 +27,8 @@ ROWS = {
 }
 PROFILES = {
     "demo": "phantoms, demo's recipe",
-    "demo-best": "same phantoms, best recipe",
-    "control": "clearer phantoms, best recipe",
+    "demo-best": "same phantoms, control's recipe",
+    "control": "clearer phantoms, control's recipe",
     "mini-mias": "films (other task)",
 }
 

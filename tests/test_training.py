@@ -11,7 +11,7 @@ import pytest
 
 from mammolib import checkpoint, training
 from mammolib.augmentation import Augmentation
-from mammolib.folds import patient_folds, shuffled, validation_part
+from mammolib.folds import patient_folds, require_classes, shuffled, validation_part
 from mammolib.network import build_network
 from mammolib.network_input import input_scaling, to_network
 from mammolib.recipe import make_optimizer
@@ -71,15 +71,20 @@ def test_validation_part_holds_out_whole_patients():
     assert 0.05 < np.mean(part == 0) < 0.15
     assert (validation_part(labels, patients, 0.0, seed=0) == -1).all()
     few = np.arange(12)
-    with pytest.raises(ValueError, match=r"share: 0\.1 holds out .* a class has 6; allowed is 0\.167 or more"):
+    with pytest.raises(
+        ValueError, match=r"share: 0\.1 holds out .* of class 0 only 6 can be dealt out; allowed is 0\.167 or more"
+    ):
         validation_part(few % 2, few, 0.1, seed=0)
 
 
 def test_too_few_patients_name_class_and_count():
-    with pytest.raises(ValueError, match="class b has 1 patients; allowed is at most 1"):
+    with pytest.raises(ValueError, match="of class b only 1 can be dealt out; allowed is at most 1"):
         patient_folds(["a", "a", "a", "b", "b"], [0, 1, 2, 3, 3], 4, seed=0)
-    with pytest.raises(ValueError, match=r"a class has 1; allowed is 0 \(nobody\)$"):
+    with pytest.raises(ValueError, match=r"of class b only 1 can be dealt out; allowed is 0 \(nobody\)$"):
         validation_part(["a", "a", "a", "b", "b"], [0, 1, 2, 3, 3], 0.5, seed=0)
+    require_classes(["a", "b", "a", "b"], np.array([0, 0, -1, -1]))
+    with pytest.raises(ValueError, match="fold 1 has no image of class b; allowed are fewer folds"):
+        require_classes(["a", "b", "a"], np.array([0, 0, 1]))
     many = np.arange(1332)  # 666 of each class: 0.0015 would be one in 667
     with pytest.raises(ValueError, match=r"allowed is 0\.002 or more"):
         validation_part(many % 2, many, 0.001, seed=0)

@@ -1,5 +1,7 @@
 """The recipe beside the report's: which lines differ, and what it does not tell."""
 
+import json
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from mammolib.network import build_network
 from mammolib.parameters import declared_parameters, read_parameter_file
 from mammolib.rooms import project_root
-from mammolib.training_plots import UNKNOWN, kernel_movement, plot_curves, plot_movement, recipe_table
+from mammolib.training_plots import UNKNOWN, ablation_table, kernel_movement, plot_curves, plot_movement, recipe_table
 
 NOTEBOOKS = ("01_data_curation", "02_training")
 
@@ -32,7 +34,6 @@ def test_the_reports_recipe_differs_nowhere_and_the_authors_where_they_do():
     authors = table_of("authors", (500, 500))
     differs = [
         "head",
-        "normalisation",
         "optimiser",
         "learning rate",
         "gradient clipping",
@@ -56,6 +57,24 @@ def test_every_switch_is_a_parameter_of_its_notebook():
         for part in entry.split("; "):
             notebook = "01_data_curation" if part.startswith("01 ") else "02_training"
             assert set(part.removeprefix("01 ").split(", ")) <= declared[notebook], entry
+
+
+def test_nobody_held_out_is_not_as_reported_though_the_share_is_not_stated():
+    assert table_of("report", validation_share=0.0).loc["held out", "as reported"] == "no"
+    assert table_of("report").loc["held out", "as reported"] == UNKNOWN
+
+
+def test_each_recipe_that_was_tried_has_a_row_and_the_baseline_stands_last():
+    records = [project_root() / "benchmarks" / f"{name}.json" for name in ("recipes", "texture_baseline")]
+    table, record = ablation_table(*records), json.loads(records[0].read_text())
+    films = record["films"]
+    assert len(table) == len(films["inner"]) + 2
+    assert table.index[0] == "control's recipe"
+    assert table.index[-1] == "texture without a network"
+    assert table["chosen by folds"].replace("", "0").astype(int).sum() == len(films["chosen"])
+    (alike,) = [name for name in table.index if "one answer for all in 2 seeds" in name]
+    assert alike.startswith("no normalisation")
+    assert table.iloc[-2, -1] == f"{films['outer']['mean']:.3f}"
 
 
 def test_a_path_is_not_shown():
