@@ -74,6 +74,22 @@ def require_classes(labels: Sequence, fold: np.ndarray) -> None:
         raise ValueError(f"fold {number} has no image of class {name}; allowed are fewer folds, or another seed")
 
 
+def require_batch(batch_size: int, labels: np.ndarray, fold: np.ndarray, downsampling: bool) -> None:
+    """Raise a ValueError for a batch larger than the images that train any one network of those folds.
+
+    (n,) int class numbers and folds, as `patient_folds` or `validation_part` return them: fold `k`'s network trains on
+    all others. With down-sampling that is as many of each class as the rarest has among them.
+    """
+    smallest = len(labels)
+    for number in range(max(0, *fold) + 1):
+        counts = np.unique(labels[fold != number], return_counts=True)[1]
+        smallest = min(smallest, len(counts) * counts.min() if downsampling else counts.sum())
+    if not 1 <= batch_size <= smallest:
+        raise ValueError(
+            f"batch_size: {batch_size}; allowed is 1 to {smallest}, the images that train the network with the fewest"
+        )
+
+
 def downsampled(rows: np.ndarray, labels: np.ndarray, seed: int, draw: int = 0) -> np.ndarray:
     """Draw from `rows` as many of each class as the rarest has among them; without replacement, in ascending order."""
     rng, of_rows = np.random.default_rng([seed, DRAW, draw]), np.asarray(labels)[rows]

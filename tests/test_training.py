@@ -11,7 +11,7 @@ import pytest
 
 from mammolib import checkpoint, training
 from mammolib.augmentation import Augmentation
-from mammolib.folds import patient_folds, require_classes, shuffled, validation_part
+from mammolib.folds import patient_folds, require_batch, require_classes, shuffled, validation_part
 from mammolib.network import build_network
 from mammolib.network_input import input_scaling, to_network
 from mammolib.recipe import make_optimizer
@@ -168,6 +168,23 @@ def test_batch_larger_than_the_set_stops_before_training():
     images, labels = separable(4)
     with pytest.raises(ValueError, match="batch_size: 8; allowed is 1 to 4"):
         train(images, labels)
+
+
+@pytest.mark.parametrize(
+    ("fold", "downsampling", "allowed"),
+    [
+        ([-1] * 9, False, 9),
+        ([-1] * 9, True, 6),  # 3 of one class, 6 of the other
+        ([0, 0, -1, -1, -1, -1, -1, -1, -1], True, 2),  # one of three is left
+        ([0, 1, 1, 0, 0, 0, 1, 1, 1], False, 4),  # fold 1's network has 4 left, fold 0's 5
+        ([0, 1, 1, 0, 0, 0, 1, 1, 1], True, 2),
+    ],
+)
+def test_a_batch_that_a_later_fold_cannot_fill_is_known_before_the_first(fold, downsampling, allowed):
+    labels = np.repeat([0, 1], [3, 6])
+    require_batch(allowed, labels, np.array(fold), downsampling)
+    with pytest.raises(ValueError, match=f"batch_size: {allowed + 1}; allowed is 1 to {allowed}, "):
+        require_batch(allowed + 1, labels, np.array(fold), downsampling)
 
 
 def test_a_single_image_is_not_normalised_over_its_batch():
