@@ -7,10 +7,12 @@ ARGS ?=
 RUN := .venv/bin/python -m mammolib
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help reproduce test lint lab run preview profile setup clean-venv
+.PHONY: help reproduce rerender reevaluate test lint lab run preview profile setup clean-venv
 
 help:
 	@echo "make reproduce           the study on phantoms: sets up .venv, runs the demo profile, prints the result table"
+	@echo "make rerender            demo's committed predictions evaluated again: seconds, no TensorFlow"
+	@echo "make reevaluate          demo's trained network asked again, then 03 and 04; after make reproduce (or PROFILE=...)"
 	@echo "make test                lint, unit tests, the notebooks' law, and the smoke profile"
 	@echo "make lab                 JupyterLab on notebooks/"
 	@echo "make run PROFILE=control any profile of params/; more arguments in ARGS='--from 03_evaluation'"
@@ -23,6 +25,13 @@ help:
 reproduce: setup
 	@$(RUN) run demo
 	@$(RUN) report demo
+
+rerender: setup
+	@$(RUN) run rerender $(ARGS)
+	@$(RUN) report demo --outputs outputs/rerender
+
+reevaluate: setup
+	@$(RUN) run $(if $(filter command line environment,$(origin PROFILE)),$(PROFILE),demo) --from 03_evaluation $(ARGS)
 
 run: profile setup
 	@$(RUN) run $(PROFILE) $(ARGS)

@@ -234,11 +234,9 @@ class Room:
         """Return the profile's folder that holds a notebook's room; 00 and 01 may be another profile's (`cohort`)."""
         if notebook[:3] not in ("00_", "01_") or self.name[:3] in ("00_", "01_"):
             return self.outputs
-        trained = self.outputs / "02_training.json"
-        if "cohort" in self.parameters:
-            cohort = self.parameters["cohort"]
-        else:
-            cohort = read_result(trained)["parameters"].get("cohort") if trained.is_file() else None
+        trained, cohort = self.outputs / "02_training.json", self.parameters.get("cohort")
+        if cohort is None and trained.is_file():
+            cohort = read_result(trained)["parameters"].get("cohort")
         return self.outputs if cohort is None else resolve(cohort)
 
     def _recorded(self, path: Path) -> Path:

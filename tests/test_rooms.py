@@ -14,7 +14,7 @@ CELLS = {
     "00_synthetic_cohort": 'outputs: str = "outputs/smoke"\nseed: int = 1',
     "01_data_curation": 'outputs: str = "outputs/smoke"\nseed: int = 1',
     "02_training": 'outputs: str = "outputs/smoke"\nseed: int = 1\ncohort: str | None = None',
-    "03_evaluation": 'outputs: str = "outputs/smoke"\nseed: int = 1',
+    "03_evaluation": 'outputs: str = "outputs/smoke"\nseed: int = 1\ncohort: str | None = None',
 }
 PUBLIC = {"kind": "public", "name": "mini-MIAS"}
 
@@ -224,6 +224,13 @@ def test_a_variant_reads_the_cohort_of_another_profile(project):
     assert evaluation.earlier("01_data_curation")["results"] == {"n": 1}
     assert evaluation.earlier("02_training")["profile"] == "demo-best"
     assert evaluation.cohort == PUBLIC
+
+
+def test_saved_predictions_name_the_profile_of_their_cohort(project):
+    curated("outputs/demo")
+    alone = opened("03_evaluation", "outputs/rerender", cohort="outputs/demo")
+    assert alone.cohort == PUBLIC
+    assert alone.read("01_data_curation", "cohort.csv") == project / "outputs/demo/01_data_curation/cohort.csv"
 
 
 def test_a_cohort_has_a_kind_of_the_closed_list_and_a_banner(project):
