@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from mammolib.calibration import calibration
 from mammolib.metrics import (
     PER_CLASS,
-    calibration,
     confusion_counts,
     confusion_metrics,
     image_scores,

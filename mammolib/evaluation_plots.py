@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from mammolib.bootstrap import wilson
-from mammolib.metrics import confidence_bins, predicted_class
+from mammolib.calibration import confidence_bins
+from mammolib.metrics import predicted_class
 from mammolib.names import class_name
 from mammolib.plots import class_palette
 from mammolib.predictions import as_arrays

@@ -87,22 +87,6 @@ def test_image_scores_average_to_scikit_learns(k):
     assert scores["log_loss"].mean() == pytest.approx(oracle.log_loss(truth, probabilities))
 
 
-def test_calibration_error_by_hand_and_its_floor():
-    bins = np.array([0, 0, 1, 1])
-    error = metrics.calibration_error(np.array([0.5, 0.7, 0.8, 1.0]), np.array([0, 1, 1, 1]), bins)
-    assert error == pytest.approx((2 * 0.1 + 2 * 0.1) / 4)
-    confidence = np.random.default_rng(0).uniform(1 / 3, 1, 5000)
-    rest = (1 - confidence) / 2
-    probabilities = np.stack([confidence, rest, rest], axis=1)
-    rng = np.random.default_rng(1)
-    calibrated = np.where(rng.random(5000) < confidence, 0, 1)
-    good = metrics.calibration(calibrated, probabilities, seed=2)
-    assert good["ece"] < 2.5 * good["ece_if_perfect"]
-    always_wrong = metrics.calibration(np.ones(5000, int), probabilities, seed=2)
-    assert always_wrong["ece"] > 20 * always_wrong["ece_if_perfect"]
-    assert np.bincount(metrics.confidence_bins(probabilities[:131])).tolist() == [27, 26, 26, 26, 26]
-
-
 @pytest.fixture
 def table():
     return pd.DataFrame(
