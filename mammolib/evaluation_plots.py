@@ -1,6 +1,7 @@
 """Figures of the evaluation: each takes `ax` and returns it; n stands in each."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,12 @@ import seaborn
 from matplotlib.axes import Axes
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from mammolib.bootstrap import wilson
+from mammolib.bootstrap import patient_strata, patient_weights, wilson
 from mammolib.calibration import confidence_bins
+from mammolib.map_plots import breast_box, case_titles
 from mammolib.metrics import predicted_class
 from mammolib.names import class_name
-from mammolib.plots import class_palette
+from mammolib.plots import class_palette, show_mammogram
 from mammolib.predictions import as_arrays
 
 
@@ -34,12 +36,43 @@ def plot_confusion(table: pd.DataFrame, classes: Sequence[str], ax: Axes) -> Axe
     return ax
 
 
-def plot_roc(table: pd.DataFrame, classes: Sequence[str], one_vs_rest: dict, ax: Axes) -> Axes:
+def roc_band(
+    is_class: np.ndarray, score: np.ndarray, patient: np.ndarray, strata: np.ndarray, draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """95 % band of the sensitivity at each specificity, by the bootstrap of patients; pointwise, not of whole curves.
+
+    Parameters
+    ----------
+    is_class, score, patient
+        `(n,)` bool, float and int of each image; equal scores are one threshold.
+    strata
+        `(patients,)` classes to draw within: `bootstrap.patient_strata`.
+
+    Returns
+    -------
+    1 - specificity, low and high, `(201,)` each.
+    """
+    grid, curves = np.linspace(0, 1, 201), []
+    order = np.argsort(-score, kind="stable")
+    ends = np.r_[np.diff(score[order]) != 0, True]  # the last of equal scores
+    for weights in patient_weights(strata, draws, seed, len(score)):
+        drawn = weights[:, patient[order]]
+        rates = [np.cumsum(drawn * kind, axis=1)[:, ends] for kind in (is_class[order], ~is_class[order])]
+        for hits, alarms in zip(*rates, strict=True):
+            if hits[-1] and alarms[-1]:
+                curves.append(np.interp(grid, np.r_[0, alarms / alarms[-1]], np.r_[0, hits / hits[-1]]))
+    return grid, *np.percentile(curves, [2.5, 97.5], axis=0)
+
+
+def plot_roc(
+    table: pd.DataFrame, classes: Sequence[str], one_vs_rest: dict, ax: Axes, draws: int = 0, seed: int = 0
+) -> Axes:
     """ROC curve of each class against the rest, the area with its interval in the legend.
 
-    `one_vs_rest` is that of 03's results: `{class: {"auc": estimate}}`. A class without a case has no curve.
+    `one_vs_rest` is that of 03's results: `{class: {"auc": estimate}}`. A class without a case has no curve. With
+    `draws` each curve has its band (see `roc_band`).
     """
-    truth, probabilities, _ = as_arrays(table, list(classes))
+    truth, probabilities, patient = as_arrays(table, list(classes))
     for number, (name, colour) in enumerate(class_palette(classes).items()):
         area = one_vs_rest[name]["auc"]
         if area["value"] is None:
@@ -48,17 +81,22 @@ def plot_roc(table: pd.DataFrame, classes: Sequence[str], one_vs_rest: dict, ax:
         false_positive, true_positive, _ = roc_curve(truth == number, probabilities[:, number])
         label = f"{class_name(name)} (n = {(truth == number).sum()}): AUC {area['value']:.2f} "
         ax.plot(false_positive, true_positive, color=colour, label=f"{label}[{area['low']:.2f}, {area['high']:.2f}]")
+        if draws:
+            who = (truth == number, probabilities[:, number], patient, patient_strata(truth, patient))
+            ax.fill_between(*roc_band(*who, draws, seed), color=colour, alpha=0.15, linewidth=0)
     ax.plot([0, 1], [0, 1], color="grey", linestyle=":", label="chance")
     ax.set(xlabel="1 - specificity", ylabel="sensitivity", title=_size(table), aspect="equal")
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize="small")
+    title = "bands: 95 % at each specificity" if draws else None
+    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize="small", title=title, title_fontsize="small")
     return ax
 
 
-def plot_reliability(table: pd.DataFrame, classes: Sequence[str], ax: Axes) -> Axes:
+def plot_reliability(table: pd.DataFrame, classes: Sequence[str], ax: Axes, found: dict | None = None) -> Axes:
     """Share right against mean confidence, in bins of equal counts; bars: Wilson on the patients of the bin.
 
-    At most one bin for every ten patients.
+    At most one bin for every ten patients. `found`, as `calibration.calibration` gives it for this table, is written
+    in: the error, beside what a perfect model would show.
     """
     truth, probabilities, patient = as_arrays(table, list(classes))
     confidence, right = probabilities.max(axis=1), predicted_class(probabilities) == truth
@@ -73,6 +111,9 @@ def plot_reliability(table: pd.DataFrame, classes: Sequence[str], ax: Axes) -> A
     ax.set(xlabel="mean probability of the predicted class", ylabel="share right", title=_size(table), aspect="equal")
     ax.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
     ax.legend(loc="lower right", fontsize="small")
+    if found:
+        text = "ECE {ece:.3f}\nperfect model: {ece_if_perfect:.3f} to {ece_if_perfect_at_most:.3f}".format(**found)
+        ax.text(0.03, 0.97, text, transform=ax.transAxes, va="top", fontsize="small")
     return ax
 
 
@@ -96,3 +137,54 @@ def plot_baselines(results: dict, ax: Axes) -> Axes:
     size = f"{results['n_images']} images, {results['n_patients']} patients"
     ax.set(xlabel="accuracy (95 % interval)", xlim=(0, 1), title=size)
     return ax
+
+
+def plot_forest(table: pd.DataFrame, overall: dict, ax: Axes) -> Axes:
+    """Accuracy of each subgroup with its interval, n images (patients) at the right, and a line at the overall one.
+
+    `table` is that of `subgroups.subgroup_table`, `overall` the accuracy of all. A figure of about a quarter of an inch
+    for each of `len(table) + table["variable"].nunique() + 3` lines has room for it.
+    """
+    lines = [{"name": "all images", "bold": True, "colour": "#D55E00", **overall}]
+    for name, levels in table.groupby("variable", sort=False):
+        p, holm = levels[["p", "p_holm"]].iloc[0]
+        size = "not compared" if np.isnan(p) else f"p = {p:.2g}, Holm {holm:.2g}"
+        lines += [{"name": name, "bold": True, "size": size}]
+        lines += [{"name": row["level"], "colour": "#0072B2"} | row for row in levels.to_dict("records")]
+    for y, line in enumerate(lines):
+        size = line.get("size") or f"{line['n']} ({line['patients']})"
+        ax.text(1.03, y, size, transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+        if "n" not in line:
+            continue
+        if np.isnan(line["value"]):
+            ax.text(overall["value"], y, " too few", va="center", fontsize="small")
+            continue
+        bars = [[line["value"] - line["low"]], [line["high"] - line["value"]]]
+        ax.errorbar(line["value"], y, xerr=bars, fmt="o", color=line["colour"], capsize=3)
+    ax.axvline(overall["value"], color="#D55E00", linestyle=":", zorder=0)
+    ax.text(1.03, -1, "images (patients)", transform=ax.get_yaxis_transform(), va="center", fontsize="small")
+    ax.set_yticks(range(len(lines)), [line["name"] for line in lines], fontsize="small")
+    for label, line in zip(ax.get_yticklabels(), lines, strict=True):
+        label.set_fontweight("bold" if line.get("bold") else "normal")
+    ax.tick_params(axis="y", length=0)
+    ax.set(xlabel="accuracy (95 % interval)", xlim=(0, 1.02), ylim=(len(lines) - 0.5, -1.5))
+    return ax
+
+
+def plot_cases(cases: pd.DataFrame, images: np.ndarray, axes: Sequence[Axes]) -> None:
+    """Draw a mammogram a case, cropped to the breast, under its pseudonym, truth and answer; axes left over stay empty.
+
+    Parameters
+    ----------
+    cases
+        Rows of a predictions table.
+    images
+        `(cases, height, width) uint16` in the same order.
+    """
+    titles = case_titles(cases, [name.removeprefix("p_") for name in cases if name.startswith("p_")])
+    shown = zip(cases["image_id"], titles, images, strict=True)
+    for ax, case in zip_longest(np.ravel(axes), shown):
+        ax.set_axis_off()
+        if case:
+            show_mammogram(case[2][breast_box(case[2])], ax)
+            ax.set_title(f"{case[0]}\n{case[1]}", fontsize=8)
