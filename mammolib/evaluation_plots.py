@@ -167,7 +167,9 @@ def plot_forest(table: pd.DataFrame, overall: dict, ax: Axes) -> Axes:
     for label, line in zip(ax.get_yticklabels(), lines, strict=True):
         label.set_fontweight("bold" if line.get("bold") else "normal")
     ax.tick_params(axis="y", length=0)
-    ax.set(xlabel="accuracy (95 % interval)", xlim=(0, 1.02), ylim=(len(lines) - 0.5, -1.5))
+    lowest = np.nanmin([line["low"] for line in lines if "low" in line])
+    ax.set(xlabel="accuracy (95 % interval)", xlim=(np.floor(10 * lowest) / 10 - 0.02, 1.02))
+    ax.set_ylim(len(lines) - 0.5, -1.5)
     return ax
 
 

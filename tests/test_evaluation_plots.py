@@ -57,6 +57,7 @@ def test_the_forest_has_each_level_with_its_n_and_the_overall_accuracy():
     assert len(axes.containers) == 4, "a bar for each level with enough patients, and for all"
     assert [line.get_xdata() for line in axes.lines if line.get_linestyle() == ":"] == [[0.55, 0.55]]
     assert axes.yaxis_inverted()
+    assert axes.get_xlim() == pytest.approx((0.38, 1.02)), "from the tenth below the lowest end, 0.45"
 
 
 def test_a_forest_without_levels_still_has_the_overall_accuracy():
