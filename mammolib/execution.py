@@ -17,6 +17,8 @@ from mammolib.parallel import stderr_to
 from mammolib.rooms import project_root, shown_parameters
 
 # TensorFlow's start-up lines bypass Python's stderr; without the capture they stay out of the executed copy.
+MANY_LINES = 60  # of epochs in one cell: a reader of the copy wants no more
+EPOCH = re.compile(r" epoch +(\d+)/(\d+) ")
 KERNEL_ARGUMENTS = ["--IPKernelApp.capture_fd_output=False", "--IPKernelApp.log_level=40"]
 KERNEL_ARGUMENTS += ["--HistoryManager.enabled=False"]
 
@@ -117,8 +119,22 @@ def describe_stop(notebook: Path) -> str:
     return f"cell {reached[-1].get('id', '?')} [{reached[-1].execution_count}]"
 
 
+def every_tenth_epoch(text: str) -> str:
+    """Leave out lines of epochs but for the first, every tenth and the last; other lines stay."""
+    kept = []
+    for line in text.splitlines(keepends=True):
+        found = EPOCH.search(line)
+        epoch, epochs = map(int, found.groups()) if found else (1, 1)
+        if epoch in (1, epochs) or epoch % 10 == 0:
+            kept.append(line)
+    return "".join(kept)
+
+
 def tidy(notebook: Path) -> int:
-    """Take stderr, folders and clock times out of an executed copy, in place; return the stderr lines taken out."""
+    """Take stderr, folders, clock times and most lines of many epochs out of an executed copy, in place.
+
+    Returns the number of stderr lines taken out.
+    """
     content = nbformat.read(notebook, as_version=4)
     given = content.metadata["papermill"]["parameters"]
     shown, noise = shown_parameters(given), 0
@@ -135,6 +151,11 @@ def tidy(notebook: Path) -> int:
             texts = [output.text for output in cell.outputs if output.get("name") == "stderr"]
             noise += sum(len("".join(text).splitlines()) for text in texts)
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            streams = [output for output in cell.outputs if output.output_type == "stream"]
+            if sum(len(EPOCH.findall(output.text)) for output in streams) > MANY_LINES:
+                for output in streams:
+                    output.text = every_tenth_epoch(output.text)
+                streams[-1].text += "(of each network the first, every tenth and the last epoch; the run shows all)\n"
     kept = ("parameters", "duration", "version")
     content.metadata["papermill"] = {key: content.metadata["papermill"][key] for key in kept} | {"parameters": shown}
     nbformat.write(content, notebook)

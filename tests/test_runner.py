@@ -15,6 +15,7 @@ import pytest
 
 from mammolib import execution, rooms, runner
 from mammolib.__main__ import print_report
+from mammolib.training import HISTORY, epoch_line
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = (
@@ -215,6 +216,27 @@ def test_a_second_run_in_a_folder_is_refused_and_a_dead_ones_lock_is_gone(projec
     other.communicate()
     with execution.locked(folder):
         pass
+
+
+@pytest.mark.parametrize(("networks", "kept"), [(2, 50), (3, 12)])
+def test_the_copy_of_a_long_training_has_every_tenth_epoch(tmp_path, networks, kept):
+    lines = [
+        epoch_line(f"model_{name}", dict.fromkeys(HISTORY, float("nan")) | {"epoch": epoch}, 25, 0.0)
+        for name in range(networks)
+        for epoch in range(1, 26)
+    ]
+    outputs = [nbformat.v4.new_output("stream", text="\n".join([*lines, "model_x: goes on after epoch 3 of a run\n"]))]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("train()", outputs=outputs)])
+    book.metadata["papermill"] = {"parameters": {}, "duration": 1.0, "version": "2"}
+    nbformat.write(book, tmp_path / "02_training.ipynb")
+    execution.tidy(tmp_path / "02_training.ipynb")
+    text = nbformat.read(tmp_path / "02_training.ipynb", as_version=4).cells[0].outputs[0].text
+    shown = [line for line in text.splitlines() if " epoch " in line and "/25" in line]
+    assert len(shown) == kept
+    assert {line.split()[0] for line in shown} == {f"model_{name}" for name in range(networks)}
+    assert set(lines[:1] + lines[9:10] + lines[24:25]) <= set(shown)
+    assert "goes on after epoch 3" in text
+    assert ("every tenth" in text) == (kept < 25 * networks)
 
 
 def test_a_full_disk_is_a_failure_in_one_line(project, capfd, monkeypatch):
