@@ -154,7 +154,7 @@ class Room:
 
     def read(self, notebook: str, file: str) -> Path:
         """Return the path of a file (or folder) in an earlier room whose notebook has finished; record its hash."""
-        outputs = self._outputs_of(notebook)
+        outputs = self.outputs_of(notebook)
         path = outputs / notebook / file
         if not path.exists():
             profile = self.profile if outputs == self.outputs else outputs.name
@@ -175,7 +175,7 @@ class Room:
 
     def earlier(self, notebook: str) -> dict:
         """Return the JSON of an earlier notebook; an error where that one has not finished."""
-        return read_result(self._outputs_of(notebook) / f"{notebook}.json")
+        return read_result(self.outputs_of(notebook) / f"{notebook}.json")
 
     @property
     def cohort(self) -> dict[str, str]:
@@ -230,7 +230,7 @@ class Room:
             partial.write_text(text + "\n", encoding="utf-8")
         return self.outputs / f"{self.name}.json"
 
-    def _outputs_of(self, notebook: str) -> Path:
+    def outputs_of(self, notebook: str) -> Path:
         """Return the profile's folder that holds a notebook's room; 00 and 01 may be another profile's (`cohort`)."""
         if notebook[:3] not in ("00_", "01_") or self.name[:3] in ("00_", "01_"):
             return self.outputs
