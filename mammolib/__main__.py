@@ -1,8 +1,9 @@
-"""The command line: `python -m mammolib run PROFILE`, `preview PROFILE` and `report PROFILE`."""
+"""The command line: `python -m mammolib run PROFILE`, `preview PROFILE`, `report PROFILE` and `html PROFILE`."""
 
 import argparse
 import signal
 import sys
+from pathlib import Path
 
 INTERRUPTED = "interrupted; nothing half-written was left under a final name"
 
@@ -23,8 +24,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("-p", dest="overrides", action="append", default=[], metavar="NN_name.parameter=value")
         command.add_argument("--outputs", metavar="DIR", help="write here (default outputs/PROFILE)")
     report = commands.add_parser("report", help="print the result table of a profile")
-    report.add_argument("profile")
-    report.add_argument("--outputs", metavar="DIR", help="where the profile was run (default outputs/PROFILE)")
+    page = commands.add_parser("html", help="write the finished notebooks and reports of a profile into one HTML file")
+    for command in (report, page):
+        command.add_argument("profile")
+        command.add_argument("--outputs", metavar="DIR", help="where the profile was run (default outputs/PROFILE)")
     return parser
 
 
@@ -41,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             return runner.run(chosen.profile, chosen.start, chosen.overrides, chosen.outputs, chosen.end)
         if chosen.command == "preview":
             return print_preview(chosen.profile, chosen.overrides, chosen.outputs)
-        return print_report(chosen.profile, chosen.outputs)
+        return (print_html if chosen.command == "html" else print_report)(chosen.profile, chosen.outputs)
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("mammolib"):
             raise
@@ -74,18 +77,38 @@ def print_preview(profile: str, overrides: list[str], outputs: str | None) -> in
 
 def print_report(profile: str, outputs: str | None) -> int:
     """Print the result table, line by line."""
-    from mammolib import report, rooms, runner
+    from mammolib import report
 
     try:
-        folder, known = rooms.resolve(outputs or f"outputs/{profile}"), runner.profiles()
-        if outputs is None and profile not in known and not (folder / f"{report.NOTEBOOK}.json").is_file():
-            raise ValueError(f"no profile is called {profile!r}; there are {', '.join(known) or 'none'}")
-        lines = report.result_lines(profile, folder)
+        lines = report.result_lines(profile, outputs_of(profile, outputs, f"{report.NOTEBOOK}.json"))
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print("\n".join(lines))
     return 0
+
+
+def print_html(profile: str, outputs: str | None) -> int:
+    """Write a profile's run as one HTML file and print where it is."""
+    from mammolib import html_export, rooms
+
+    try:
+        path = html_export.write_html(profile, outputs_of(profile, outputs, "[0-9][0-9]_*.json"))
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(rooms.short(path))
+    return 0
+
+
+def outputs_of(profile: str, outputs: str | None, wanted: str) -> Path:
+    """Return the folder of a profile's outputs; ValueError where none is called so, nor has a file like `wanted`."""
+    from mammolib import rooms, runner
+
+    folder, known = rooms.resolve(outputs or f"outputs/{profile}"), runner.profiles()
+    if outputs is None and profile not in known and not any(folder.glob(wanted)):
+        raise ValueError(f"no profile is called {profile!r}; there are {', '.join(known) or 'none'}")
+    return folder
 
 
 if __name__ == "__main__":

@@ -116,6 +116,8 @@ def test_citation_and_package_say_the_same():
         ("outputs/demo-best/03_evaluation/roc.png", False),
         ("outputs/demo/03_evaluation.failed.ipynb", True),
         ("outputs/demo/.03_evaluation.partial.ipynb", True),
+        ("outputs/demo/run.html", True),
+        ("outputs/demo/03_evaluation/claim.md", True),
         ("outputs/demo/02_training/model.keras", True),
         ("outputs/demo/01_data_curation/cohort.csv", True),
         ("outputs/demo/01_data_curation/private/key.csv", True),
