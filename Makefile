@@ -7,7 +7,7 @@ ARGS ?=
 RUN := .venv/bin/python -m mammolib
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help reproduce rerender reevaluate test lint lab run preview profile setup clean-venv
+.PHONY: help reproduce rerender reevaluate test lint lab run preview html profile setup clean-venv
 
 help:
 	@echo "make reproduce           the study on phantoms: sets up .venv, runs the demo profile, prints the result table"
@@ -17,6 +17,7 @@ help:
 	@echo "make lab                 JupyterLab on notebooks/"
 	@echo "make run PROFILE=control any profile of params/; more arguments in ARGS='--from 03_evaluation'"
 	@echo "make preview PROFILE=... what 01 would make of an archive and a pathology list, from headers alone"
+	@echo "make html PROFILE=demo   a finished run as one HTML file, outputs/demo/run.html, for people without Jupyter"
 	@echo "make lint                ruff only"
 	@echo "make setup               .venv only (about 3 minutes)"
 	@echo "make clean-venv          remove .venv"
@@ -39,8 +40,11 @@ run: profile setup
 preview: profile setup
 	@$(RUN) preview $(PROFILE) $(ARGS)
 
+html: profile setup
+	@$(RUN) html $(PROFILE) $(ARGS)
+
 profile: # before 3 GB are installed for a profile that is not there
-	@test -d "params/$(PROFILE)" || { echo "error: no profile is called '$(PROFILE)'; there are $$(ls params | grep -v '\.' | xargs)" >&2; exit 2; }
+	@ls "params/$(PROFILE)"/*.yaml >/dev/null 2>&1 || { echo "error: no profile is called '$(PROFILE)'; there are $$(cd params && ls -d */*.yaml | cut -d/ -f1 | uniq | xargs)" >&2; exit 2; }
 
 test: lint
 	.venv/bin/python -m pytest
