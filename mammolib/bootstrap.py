@@ -237,7 +237,7 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
             how = {"effective": smallest[c]} if name == "auc" else {"proportion": True}
             entries[name] = estimate(value, values, chosen.sum(), count(chosen), **how)
     scores = {name: results.pop(name) for name in ("brier", "log_loss")}
-    return results | {"calibration": scores | calibration(truth, probabilities, seed)}
+    return results | {"calibration": scores | calibration(truth, probabilities, seed, patient)}
 
 
 def accuracy_difference(first: pd.DataFrame, second: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
