@@ -8,7 +8,8 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from mammolib.bootstrap import accuracy_difference, evaluate
+from mammolib.bootstrap import evaluate
+from mammolib.comparison import accuracy_difference
 from mammolib.folds import patient_folds
 
 WORDS = ["Manufacturer", "ViewPosition", "ImageLaterality"]

@@ -238,31 +238,3 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
             entries[name] = estimate(value, values, chosen.sum(), count(chosen), **how)
     scores = {name: results.pop(name) for name in ("brier", "log_loss")}
     return results | {"calibration": scores | calibration(truth, probabilities, seed, patient)}
-
-
-def accuracy_difference(first: pd.DataFrame, second: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
-    """Accuracy of `first` minus that of `second` on the same images: paired, patients resampled.
-
-    Raises
-    ------
-    ValueError
-        When the two tables do not hold the same images with the same patients and labels.
-    """
-    check_predictions(first, classes, "first predictions")
-    check_predictions(second, classes, "second predictions")
-    keys = ["image_id", "patient", "label"]
-    as_many = len(second) == len(first)
-    second = second.set_index("image_id").reindex(first["image_id"]).reset_index()
-    if not as_many or not (first[keys].astype(object) == second[keys].astype(object)).all(axis=None):
-        raise ValueError(
-            "compare_with: the two predictions.csv hold other images, patients or labels; same ones are needed"
-        )
-    truth, probabilities, patient = as_arrays(first, classes)
-    other = as_arrays(second, classes)[1]
-    gain = (predicted_class(probabilities) == truth).astype(float) - (predicted_class(other) == truth)
-    found = mean_estimate(gain, patient, draws, seed, within=truth, limits=(-1.0, 1.0))
-    if "note" in found:  # every patient changed alike, mostly: none did. Wilson on those that would have
-        half, value = wilson(0.0, found["patients"])[1], gain.mean()
-        found |= {"low": round(max(-1.0, value - half), 6), "high": round(min(1.0, value + half), 6)}
-        found["note"] = f"all draws agree: Wilson's limit for no change in {found['patients']} patients, either way"
-    return found

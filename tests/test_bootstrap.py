@@ -207,20 +207,3 @@ def test_two_thousand_draws_of_131_images_are_quick():
     start = time.process_time()
     bootstrap.evaluate(table, CLASSES, False, 2000, 0)
     assert time.process_time() - start < 2  # seen: 0.3 s
-
-
-def test_difference_is_paired_and_never_certain():
-    first, second = predictions(skill=1.5, seed=1), predictions(skill=0.0, seed=2)
-    found = bootstrap.accuracy_difference(first, second, CLASSES, 1000, 0)
-    accuracies = [bootstrap.evaluate(t, CLASSES, False, 100, 0)["accuracy"]["value"] for t in (first, second)]
-    assert found["value"] == pytest.approx(accuracies[0] - accuracies[1], abs=1e-5)
-    assert found["low"] > 0
-    turned = bootstrap.accuracy_difference(first, second.sample(frac=1, random_state=0), CLASSES, 1000, 0)
-    assert turned == found
-    same = bootstrap.accuracy_difference(first, first, CLASSES, 1000, 0)
-    assert same["low"] < same["value"] == 0 < same["high"]
-    assert same["note"].startswith("all draws agree: Wilson's limit for no change in ")
-    with pytest.raises(ValueError, match="other images"):
-        bootstrap.accuracy_difference(first, second.iloc[:-1], CLASSES, 100, 0)
-    with pytest.raises(ValueError, match="other images"):
-        bootstrap.accuracy_difference(first.iloc[:-1], second, CLASSES, 100, 0)
