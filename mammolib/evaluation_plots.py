@@ -190,3 +190,31 @@ def plot_cases(cases: pd.DataFrame, images: np.ndarray, axes: Sequence[Axes]) ->
         if case:
             show_mammogram(case[2][breast_box(case[2])], ax)
             ax.set_title(f"{case[0]}\n{case[1]}", fontsize=8)
+
+
+def plot_differences(results: dict, ax: Axes) -> Axes:
+    """Forest of the differences that `mammolib.comparison.compare` found: points with 95 % intervals, zero = as good.
+
+    Log loss has no upper end and is left out. A difference without an interval is a point, one without a value says so.
+    """
+    names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+    names |= {"kappa": "kappa", "macro_auc": "macro AUC", "brier": "Brier score (less is better)"}
+    rows = [(text, results[name], "#000000") for name, text in names.items()]
+    of_class = results["one_vs_rest"]
+    for metric in ("sensitivity", "specificity", "auc"):
+        text = "AUC" if metric == "auc" else metric
+        colours = class_palette(list(of_class)).items()
+        rows += [(f"{text}, {class_name(label)}", of_class[label][metric], colour) for label, colour in colours]
+    for row, (_, entry, colour) in enumerate(rows):
+        if entry["value"] is None:
+            ax.text(0, row, " not estimable", va="center", fontsize="small")
+            continue
+        low, high = (entry["value"] if entry[end] is None else entry[end] for end in ("low", "high"))
+        bars = [[entry["value"] - low], [high - entry["value"]]]
+        ax.errorbar(entry["value"], row, xerr=bars, fmt="o", color=colour, capsize=3)
+    ax.axvline(0, color="grey", linestyle=":")
+    ax.set_yticks(range(len(rows)), [text for text, _, _ in rows])
+    ax.invert_yaxis()
+    size = f"{results['n_images']} images, {results['n_patients']} patients"
+    ax.set(xlabel="first model minus second (95 % interval)", title=size)
+    return ax

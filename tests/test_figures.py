@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mammolib.evaluation_plots import plot_differences
 from mammolib.map_plots import case_titles, show_case, zone_points
 from mammolib.training_plots import plot_curves
 from mammolib.zones import ZONES
@@ -60,3 +61,19 @@ def test_titles_tell_the_probability_of_truth_and_answer():
     first, second = case_titles(cases, ["a", "b"])
     assert first == "true: a, p = 0.30\nsaid: b, p = 0.70\n(wrong)"
     assert second == "true: b, p = 0.80\nsaid: b, p = 0.80\n(right)"
+
+
+def test_a_forest_has_a_row_a_difference_around_zero():
+    known = {"value": 0.1, "low": -0.1, "high": 0.2}
+    unsure, none = known | {"low": None, "high": None}, dict.fromkeys(known)
+    results = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "kappa", "brier"), known)
+    results |= {"macro_auc": none, "n_images": 131, "n_patients": 66}
+    results["one_vs_rest"] = {"a_b": {"sensitivity": known, "specificity": unsure, "auc": known}}
+    axes = plot_differences(results, Figure().subplots())
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    of_class = [f"{name}, a b" for name in ("sensitivity", "specificity", "AUC")]
+    assert rows[3:] == ["kappa", "macro AUC", "Brier score (less is better)", *of_class]
+    assert len(axes.containers) == 8
+    assert [text.get_text().strip() for text in axes.texts] == ["not estimable"]
+    assert axes.get_title() == "131 images, 66 patients"
+    assert axes.lines[-1].get_xdata() == [0, 0]
