@@ -8,7 +8,7 @@ import seaborn
 from matplotlib.axes import Axes
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from mammolib.bootstrap import wilson
+from mammolib.intervals import wilson
 from mammolib.metrics import confidence_bins, predicted_class
 from mammolib.names import class_name
 from mammolib.plots import class_palette

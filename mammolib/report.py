@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammolib.bootstrap import wilson
 from mammolib.claims import find, read_claims, shown
+from mammolib.intervals import wilson
 from mammolib.names import class_name
 from mammolib.rooms import caution, project_root, read_result, resolve, short, writing
 
