@@ -110,19 +110,23 @@ def ranking_metrics(
     for c in range(probabilities.shape[1]):
         order = np.argsort(-probabilities[:, c], kind="stable")  # best first
         score, is_case = probabilities[order, c], truth[order] == c
-        first, last = (np.searchsorted(-score, -score[is_case], side) for side in ("left", "right"))
-        ends, group = np.unique(last, return_inverse=True)  # groups of equal scores with a case, best first
-        starts = first[np.flatnonzero(np.diff(group, prepend=-1))]
-        above = np.concatenate([np.zeros((len(weights), 1)), np.cumsum(weights[:, patient[order]], axis=1)], axis=1)
-        cases = weights[:, patient[order[is_case]]]
-        hits = np.cumsum(cases, axis=1)[:, np.r_[np.flatnonzero(np.diff(group)), len(group) - 1][: len(ends)]]
-        gained = np.diff(hits, axis=1, prepend=0.0)
+        last = np.searchsorted(-score, -score[is_case], "right")
+        ends, group = np.unique(last, return_inverse=True)  # groups of equal scores that hold a case
+        starts = np.searchsorted(-score, -score[ends - 1], "left")
+        above = np.zeros((len(weights), len(truth) + 1))
+        np.take(weights, patient[order], axis=1, out=above[:, 1:], mode="clip")
+        cases = above[:, 1:][:, is_case]
+        np.cumsum(above, axis=1, out=above)
+        if len(ends) < len(group):
+            cases = np.add.reduceat(cases, np.flatnonzero(np.diff(group, prepend=-1)), axis=1)
+        hits, called = np.cumsum(cases, axis=1), np.take(above, ends, axis=1)
         all_cases = cases.sum(axis=1)
         others = above[:, -1] - all_cases
-        lower = others[:, None] - (above[:, starts] + above[:, ends] - 2 * hits + gained) / 2
-        found["auc"][:, c] = _ratio((gained * lower).sum(axis=1), all_cases * others)
-        precision = np.divide(hits, above[:, ends], out=np.zeros_like(hits), where=hits > 0)
-        area = _ratio((gained * precision).sum(axis=1), all_cases)
+        higher = (np.take(above, starts, axis=1) + called + cases) / 2 - hits  # others; equal scores count half
+        below = others * all_cases - np.einsum("dg,dg->d", cases, higher)
+        found["auc"][:, c] = _ratio(below, all_cases * others)
+        precision = np.divide(hits, called, out=called, where=hits > 0)
+        area = _ratio(np.einsum("dg,dg->d", cases, precision), all_cases)
         found["average_precision"][:, c] = np.where(others > 0, area, np.nan)
     macro = {f"macro_{name}": values.mean(axis=1) for name, values in found.items()}
     return {f"class_{name}": values for name, values in found.items()} | macro
