@@ -97,14 +97,14 @@ def mean_estimate(
         return wilson_estimate(value, left_out, strata, n, of, limits)
     weights = np.concatenate(list(patient_weights(strata, draws, seed)))
     drawn, errors = intervals.ratio_and_error(weights, above, below, strata)
-    defined, studentised = ~np.isnan(drawn), (drawn > 0) & (errors > 0)
+    defined = ~np.isnan(drawn)
     if defined.mean() < 0.95 or np.ptp(drawn[defined]) < 1e-9:
         if not np.isfinite(limits).all():
             return estimate(value, None, n, of, "", "interval not estimable: all draws agree")
         low, high, _ = intervals.effective_wilson(value, np.nan, of, limits)
         return estimate(value, (low, high), n, of, intervals.WILSON, "all draws agree: each patient counts as one")
-    if limits == (0.0, np.inf) and studentised.mean() > 0.95:
-        error = intervals.ratio_and_error(np.ones((1, of)), above, below, strata)[1][0]
+    error = intervals.ratio_and_error(np.ones((1, of)), above, below, strata)[1][0]
+    if limits == (0.0, np.inf) and ((drawn > 0) & (errors > error / 100)).mean() > 0.95:
         return estimate(value, intervals.log_bootstrap_t(value, error, drawn, errors), n, of, intervals.LOG_T)
     return estimate(value, intervals.bca(value, drawn, left_out, strata), n, of, intervals.BCA)
 

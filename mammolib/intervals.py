@@ -23,16 +23,16 @@ def wilson(share: float, n: float, quantile: float = Z) -> tuple[float, float]:
 def stratified_deviations(left_out: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """How far the metric without each patient `(patients,)` lies from their stratum's mean, times `(n - 1) / n`.
 
-    NaN for the only patient of a stratum whose leaving changes the metric: nobody tells how patients there differ.
+    The only patient of a stratum is measured from the mean of all (as R's survey does by `lonely.psu = "adjust"`).
     """
     n = np.bincount(strata)[strata]
     mean = np.bincount(strata, left_out)[strata] / n
-    alone = np.where(np.isclose(left_out, np.median(left_out), rtol=0, atol=1e-12), 0.0, np.nan)
-    return np.where(n > 1, (mean - left_out) * (n - 1) / n, alone)
+    mean, n = np.where(n > 1, mean, left_out.mean()), np.where(n > 1, n, len(left_out))
+    return (mean - left_out) * (n - 1) / n
 
 
 def jackknife_variance(left_out: np.ndarray, strata: np.ndarray) -> float:
-    """Variance of a metric from its values without each patient in turn, within strata; NaN where it has none.
+    """Variance of a metric from its values without each patient in turn, within strata; NaN where one is.
 
     Parameters
     ----------
@@ -109,10 +109,10 @@ def ratio_and_error(
 def log_bootstrap_t(value: float, error: float, drawn: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
     """Studentised bootstrap interval of the logarithm of a positive value, back on its scale.
 
-    `drawn, errors` `(draws,)`: each draw's value and standard error; those that have none are left out. DiCiccio and
+    `drawn, errors` `(draws,)`: each draw's value and standard error; those with hardly any are left out. DiCiccio and
     Efron 1996, Stat. Sci. 11:189.
     """
-    known = (drawn > 0) & (errors > 0)
+    known = (drawn > 0) & (errors > error / 100)
     studentised = np.log(drawn[known] / value) * drawn[known] / errors[known]
     return tuple(value * np.exp(-np.quantile(studentised, [0.975, 0.025]) * error / value))
 

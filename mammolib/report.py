@@ -34,19 +34,27 @@ PROFILES = {
 
 
 def result_table(results: dict, ordered: bool = False) -> pd.DataFrame:
-    """Every estimate of 03 as a row: `metric, class, value, low, high, n, patients, note`; class empty = all.
+    """Every estimate of 03 as a row: `metric, class, value, low, high, n, patients, method, note`; class empty = all.
 
-    `ordered`: kappa has quadratic weights, and its row says so.
+    Rows of patients begin with `patient_pooled_` or `patient_vote_` and come last. `ordered`: kappa has quadratic
+    weights, and its row says so.
     """
-    of_patients = {f"patient_{name}": leaf for name, leaf in results.get("patient_level", {}).items()}
-    whole = results | of_patients | results["calibration"]
+    rows = _rows(results, ordered)
+    for how, judged in results.get("patient_level", {}).items():
+        rows += [row | {"metric": f"patient_{how}_{row['metric']}"} for row in _rows(judged, ordered)]
+    columns = ["metric", "class", "value", "low", "high", "n", "patients", "method", "note"]
+    return pd.DataFrame([{"note": ""} | row for row in rows]).reindex(columns=columns)
+
+
+def _rows(results: dict, ordered: bool) -> list[dict]:
+    """Estimates of images, or of patients, one after the other: all classes, then each."""
+    whole = results | results.get("calibration", {})
     if ordered:
         whole = {f"{name}_quadratic" if name == "kappa" else name: leaf for name, leaf in whole.items()}
     rows = [{"metric": name, "class": ""} | leaf for name, leaf in whole.items() if _is_estimate(leaf)]
     for label, entries in results["one_vs_rest"].items():
         rows += [{"metric": name, "class": class_name(label)} | leaf for name, leaf in entries.items()]
-    columns = ["metric", "class", "value", "low", "high", "n", "patients", "note"]
-    return pd.DataFrame([{"note": ""} | row for row in rows])[columns]
+    return rows
 
 
 def _is_estimate(leaf: object) -> bool:
