@@ -95,8 +95,8 @@ def mean_estimate(
     left_out = np.divide(above.sum() - above, rest, out=np.full(of, np.nan), where=rest > 0)
     if proportion:
         return wilson_estimate(value, left_out, strata, n, of, limits)
-    weights = np.concatenate(list(patient_weights(strata, draws, seed)))
-    drawn, errors = intervals.ratio_and_error(weights, above, below, strata)
+    blocks = patient_weights(strata, draws, seed)
+    drawn, errors = np.hstack([intervals.ratio_and_error(block, above, below, strata) for block in blocks])
     defined = ~np.isnan(drawn)
     if defined.mean() < 0.95 or np.ptp(drawn[defined]) < 1e-9:
         if not np.isfinite(limits).all():
@@ -147,10 +147,24 @@ def without_each(metrics: Callable, patients: int, images: int) -> dict[str, np.
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def _behind(truth: np.ndarray, predicted: np.ndarray, c: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images `(n,) bool` that each metric of class `c` is of, and those whose patients count in its interval."""
+    everyone, own = np.ones(len(truth), bool), truth == c
+    found = dict.fromkeys(PER_CLASS, (everyone, own if own.sum() <= (~own).sum() else ~own))  # the fewer of the two
+    parts = {
+        "accuracy": everyone,
+        "sensitivity": own,
+        "specificity": ~own,
+        "ppv": predicted == c,
+        "npv": predicted != c,
+    }
+    return found | {name: (chosen, chosen) for name, chosen in parts.items()}
+
+
 def _estimates(
     truth: np.ndarray, probabilities: np.ndarray, patient: np.ndarray, ordered: bool, ranked: bool
 ) -> tuple[dict, list[dict]]:
-    """Overall estimates by name, and those of each class, of all that has two limits."""
+    """Estimates over all classes by name, and those of each class, of all that has two limits."""
     patients, k, n = patient.max() + 1, probabilities.shape[1], len(truth)
     predicted, strata = predicted_class(probabilities), patient_strata(truth, patient)
     metrics = metrics_of_weights(truth, probabilities, patient, ordered, ranked)
@@ -160,28 +174,18 @@ def _estimates(
     def count(chosen: np.ndarray) -> int:
         return len(np.unique(patient[chosen]))
 
-    sizes = np.array([count(truth == c) for c in range(k) if (truth == c).any()])
-    even = len(sizes) ** 2 / (1 / sizes).sum()  # patients behind a mean of classes; fewer where one class is small
-    overall = {}
+    sizes = np.array([count(truth == c) for c in np.unique(truth)])
+    even = len(sizes) ** 2 / (1 / sizes).sum()  # patients behind a mean of classes: fewer where one class is small
+    overall, by_class = {}, [{} for _ in range(k)]
     for name in [name for name in whole if not name.startswith("class_") and name != "log_loss"]:
         limits = LIMITS.get(name, (1 - 2 / k if name == MEAN_OVR else 0.0, 1.0))
         counted = even if name in OF_CLASSES else patients
         overall[name] = wilson_estimate(whole[name], left_out[name], strata, n, patients, limits, counted)
-    by_class = []
-    for c in range(k):
-        behind = dict.fromkeys(PER_CLASS, truth >= 0)  # everyone
-        behind |= {"sensitivity": truth == c, "specificity": truth != c, "ppv": predicted == c, "npv": predicted != c}
-        fewest = dict.fromkeys(("f1", "auc", "average_precision"), min(count(truth == c), count(truth != c)))
-        entries = {name: chosen for name, chosen in behind.items() if f"class_{name}" in whole}
-        by_class.append(
-            {
-                name: wilson_estimate(
-                    whole[f"class_{name}"][c], left_out[f"class_{name}"][:, c], strata,
-                    chosen.sum(), count(chosen), counted=fewest.get(name),
-                )
-                for name, chosen in entries.items()
-            }
-        )  # fmt: skip
+    for c, entries in enumerate(by_class):
+        for name, (chosen, counted) in _behind(truth, predicted, c).items():
+            if (of_class := f"class_{name}") in whole:
+                numbers, rest = (chosen.sum(), count(chosen)), left_out[of_class][:, c]
+                entries[name] = wilson_estimate(whole[of_class][c], rest, strata, *numbers, counted=count(counted))
     return overall, by_class
 
 

@@ -272,6 +272,35 @@ def test_intervals_resample_patients_not_images():
     assert found["low"] < found["value"] < found["high"]
 
 
+def test_a_mean_says_by_its_limits_how_its_interval_was_made():
+    rng, patients = np.random.default_rng(3), np.repeat(np.arange(300), 2)
+    values = rng.gamma(4, size=600)
+    how = {"draws": 2000, "seed": 1}
+    free = bootstrap.mean_estimate(values, patients, **how, limits=(0.0, np.inf))
+    between = bootstrap.mean_estimate(values / 100, patients, **how)
+    share = bootstrap.mean_estimate(values > 4, patients, **how, proportion=True)
+    assert [found["method"] for found in (free, between, share)] == [intervals.LOG_T, intervals.BCA, intervals.WILSON]
+    error = values.reshape(300, 2).mean(1).std(ddof=1) / np.sqrt(300)
+    for found, scale in ((free, 1), (between, 100)):
+        # 300 patients are many, so both are near the normal interval; 2,000 draws leave 5 % of a half-width open
+        ends = (scale * found["low"], scale * found["high"])
+        assert ends == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.2 * error)
+
+
+@pytest.mark.parametrize(("limits", "known"), [((0.0, 1.0), True), ((-1.0, 1.0), True), ((0.0, np.inf), False)])
+def test_a_mean_whose_draws_all_agree_is_wilsons_or_has_no_interval(limits, known):
+    found = bootstrap.mean_estimate(np.full(20, 0.5), np.arange(20), 200, 0, limits=limits)
+    assert found["value"] == 0.5
+    assert "all draws agree" in found["note"]
+    if known:
+        bottom, top = limits
+        ends = intervals.wilson((0.5 - bottom) / (top - bottom), 20)
+        expected = [bottom + (top - bottom) * end for end in ends]
+        assert (found["low"], found["high"]) == pytest.approx(expected, abs=1e-6)
+    else:
+        assert found["low"] is found["high"] is None
+
+
 def test_one_accuracy_alone_is_that_of_all_metrics():
     table = predictions()
     assert (
