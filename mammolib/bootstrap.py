@@ -1,29 +1,31 @@
-"""Intervals that respect patients: resample patients, not images, within the classes.
+"""Every metric of a predictions table with an interval that respects patients; patients drawn within the classes.
 
-Views of a patient are not independent, so a patient is drawn with all its images. Drawing within classes keeps the
-class mix near that of the data: the intervals are conditional on it.
+Views of a patient are not independent, so a patient is drawn, or left out, with all its images. Drawing within classes
+keeps the class mix near that of the data: the intervals are conditional on it.
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
+from mammolib import intervals
 from mammolib.calibration import calibration
+from mammolib.intervals import estimate, wilson_estimate
 from mammolib.metrics import (
     PER_CLASS,
     confusion_counts,
     confusion_metrics,
     image_scores,
-    one_vs_rest_auc,
     predicted_class,
+    ranking_metrics,
 )
 from mammolib.predictions import as_arrays, check_predictions
 
-LIMITS = {"kappa": (-1.0, 1.0), "brier": (0.0, 2.0), "log_loss": (0.0, np.inf)}  # all others: 0 to 1
+LIMITS = {"kappa": (-1.0, 1.0), "mcc": (-1.0, 1.0), "brier": (0.0, 2.0)}  # all others: 0 to 1
 MEAN_OVR = "mean_one_vs_rest_accuracy"  # 1 - 2 (1 - accuracy) / classes, so from 1 - 2 / classes to 1
-CELLS = 2_000_000  # draws x images held at once: 16 MB a float64 array
+OF_CLASSES = ("balanced_accuracy", "macro_f1", "macro_auc", "macro_average_precision")  # each class counts the same
+CELLS = 400_000  # draws x images held at once: 3 MB a float64 array, so that it stays in the cache
 
 
 def patient_strata(truth: np.ndarray, patient: np.ndarray) -> np.ndarray:
@@ -45,72 +47,6 @@ def patient_weights(strata: np.ndarray, draws: int, seed: int, images: int = 0) 
             n = len(members)
             weights[:, members] = generator.multinomial(n, np.full(n, 1 / n), size=len(weights))
         yield weights
-
-
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share in [0, 1]; `n` may be an effective number. Wilson 1927, JASA 22:209."""
-    z = norm.ppf(0.975)
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
-
-
-def estimate(
-    value: float,
-    drawn: np.ndarray,
-    n: int,
-    patients: int,
-    limits: tuple[float, float] = (0.0, 1.0),
-    effective: float | None = None,
-    proportion: bool = False,
-) -> dict:
-    """Value with its 95 % percentile interval over the draws.
-
-    Where all draws agree (no error at all, one patient) or more than 5 % of them are undefined, the bootstrap has
-    nothing to say: then Wilson's interval on the effective number, the patients behind the value. That is for shares;
-    for a metric with other limits (kappa, Brier score) the place between them counts as one, and the note says so.
-    So too for a proportion whose draws lie closer than half of Wilson's: a constant answer, drawn within classes,
-    hardly varies.
-
-    Parameters
-    ----------
-    value
-        Of the whole table; NaN = not estimable.
-    drawn
-        `(draws,)` values of the resampled tables, NaN where undefined.
-    n, patients
-        Images and patients behind the value.
-    limits
-        Smallest and largest value that the metric can take.
-    effective
-        Number for Wilson's interval; default: `patients`.
-    proportion
-        Whether the value is a share of images or a mean of such, so that Wilson's interval tells how narrow its own
-        can be.
-
-    Returns
-    -------
-    `{"value", "low", "high", "n", "patients"}`, and a `note` where the interval is Wilson's or nothing can be said.
-    """
-    found = {"value": None, "low": None, "high": None, "n": int(n), "patients": int(patients)}
-    if np.isnan(value):
-        return found | {"note": "not estimable: no case"}
-    found["value"] = round(float(value), 6)
-    defined = drawn[~np.isnan(drawn)]
-    low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (value, value)
-    (bottom, top), effective, ends = limits, max(1.0, effective or patients), None
-    if np.isfinite(top - bottom):
-        ends = [bottom + (top - bottom) * end for end in wilson((value - bottom) / (top - bottom), effective)]
-    degenerate = high - low < 1e-9 or len(defined) < 0.95 * len(drawn)
-    if degenerate and ends is None:
-        return found | {"note": "interval not estimable: all draws agree"}
-    if degenerate or (proportion and high - low < (ends[1] - ends[0]) / 2):
-        low, high = ends
-        share = "" if limits == (0.0, 1.0) else f", as of a share between {bottom:.3g} and {top:g},"
-        found["note"] = f"Wilson interval{share} on {effective:g} patients"
-        found["note"] += "" if degenerate else ": the bootstrap's is less than half as wide"
-    # a percentile interval can miss the value itself by a little where patients are few
-    return found | {"low": round(float(min(low, value)), 6), "high": round(float(max(high, value)), 6)}
 
 
 def mean_estimate(
@@ -135,22 +71,42 @@ def mean_estimate(
         `(n,)` the ratio's lower part. The ratio of means has a value where single areas are zero; a mean of ratios not.
     within
         `(n,) int` class of each image, to draw patients within classes (see `patient_strata`); None draws among all.
-    limits, proportion
-        As in `estimate`.
+    limits
+        Smallest and largest value possible. From 0 without end: bootstrap-t of the logarithm; else BCa.
+    proportion
+        A share of images, or a linear function of one: Wilson's interval on the effective number.
+
+    Returns
+    -------
+    An estimate. Where the draws all agree, or more than 5 % of them have no value, each patient counts as one in
+    Wilson's interval between the limits, or there is none; the note says so.
     """
     known = ~np.isnan(values)
     if not known.any():
-        return estimate(np.nan, np.empty(0), 0, 0)
+        return estimate(np.nan, None, 0, 0, "")
     over = np.ones(len(values)) if over is None else over
     codes = pd.factorize(np.asarray(patients)[known])[0]
     above, below = (np.bincount(codes, np.asarray(part, float)[known]) for part in (values, over))
+    n, of = known.sum(), len(above)
     if below.sum() == 0:
-        return estimate(np.nan, np.empty(0), known.sum(), len(above)) | {"note": "not estimable: no such area"}
-    strata = np.zeros(len(above), int) if within is None else patient_strata(within[known], codes)
-    weights = np.concatenate(list(patient_weights(strata, draws, seed)))
-    sums = weights @ below
-    drawn = np.divide(weights @ above, sums, out=np.full(draws, np.nan), where=sums > 0)
-    return estimate(above.sum() / below.sum(), drawn, known.sum(), len(above), limits, proportion=proportion)
+        return estimate(np.nan, None, n, of, "", "not estimable: no such area")
+    strata = np.zeros(of, int) if within is None else patient_strata(within[known], codes)
+    value, rest = above.sum() / below.sum(), below.sum() - below
+    left_out = np.divide(above.sum() - above, rest, out=np.full(of, np.nan), where=rest > 0)
+    if proportion:
+        return wilson_estimate(value, left_out, strata, n, of, limits)
+    blocks = patient_weights(strata, draws, seed)
+    drawn, errors = np.hstack([intervals.ratio_and_error(block, above, below, strata) for block in blocks])
+    defined = ~np.isnan(drawn)
+    if defined.mean() < 0.95 or np.ptp(drawn[defined]) < 1e-9:
+        if not np.isfinite(limits).all():
+            return estimate(value, None, n, of, "", "interval not estimable: all draws agree")
+        low, high, _ = intervals.effective_wilson(value, np.nan, of, limits)
+        return estimate(value, (low, high), n, of, intervals.WILSON, "all draws agree: each patient counts as one")
+    error = intervals.ratio_and_error(np.ones((1, of)), above, below, strata)[1][0]
+    if limits == (0.0, np.inf) and ((drawn > 0) & (errors > error / 100)).mean() > 0.95:
+        return estimate(value, intervals.log_bootstrap_t(value, error, drawn, errors), n, of, intervals.LOG_T)
+    return estimate(value, intervals.bca(value, drawn, left_out, strata), n, of, intervals.BCA)
 
 
 def accuracy_estimate(table: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
@@ -160,32 +116,84 @@ def accuracy_estimate(table: pd.DataFrame, classes: list[str], draws: int, seed:
     return mean_estimate(right, patient, draws, seed, within=truth, proportion=True)
 
 
-def patient_level(table: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
-    """`{"accuracy", "balanced_accuracy"}` of patients: the probabilities of a patient's images are averaged first.
-
-    Images of one patient with different labels are averaged by label.
-    """
-    means = table.groupby(["patient", "label"], as_index=False)[[f"p_{name}" for name in classes]].mean()
-    means = means.assign(image_id=means["patient"] + " " + means["label"], split=table["split"].iloc[0], fold=-1)
-    results = evaluate(means, classes, False, draws, seed)
-    return {name: results[name] for name in ("accuracy", "balanced_accuracy")}
-
-
-def _metrics_of_weights(
-    truth: np.ndarray, probabilities: np.ndarray, patient: np.ndarray, ordered: bool
+def metrics_of_weights(
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    patient: np.ndarray,
+    ordered: bool,
+    ranked: bool = True,
+    scores: np.ndarray | None = None,
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function of `(draws, patients)` weights that gives every metric: `{name: (draws,) or (draws, classes)}`."""
+    """A function of `(draws, patients)` weights that gives every metric: `{name: (draws,) or (draws, classes)}`.
+
+    `ranked` False leaves out what needs the order of the probabilities, or their size. `scores` `(n, classes)` are
+    ranked in place of the probabilities.
+    """
+    scores = probabilities if scores is None else scores
     confusion = confusion_counts(truth, predicted_class(probabilities), patient, probabilities.shape[1])
     sums = {name: np.bincount(patient, score) for name, score in image_scores(truth, probabilities).items()}
     images = np.bincount(patient).astype(float)
 
     def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
         found = confusion_metrics(np.tensordot(weights, confusion, axes=1), ordered)
-        found["class_auc"] = one_vs_rest_auc(truth, probabilities, weights[:, patient])
-        found["macro_auc"] = found["class_auc"].mean(axis=1)  # NaN where a class has no case
+        if not ranked:
+            return found
+        found |= ranking_metrics(truth, scores, weights, patient)
         return found | {name: weights @ total / (weights @ images) for name, total in sums.items()}
 
     return metrics
+
+
+def without_each(metrics: Callable, patients: int, images: int) -> dict[str, np.ndarray]:
+    """Every metric without each patient in turn, `{name: (patients,) or (patients, classes)}`."""
+    block = max(1, CELLS // max(images, patients))
+    parts = [
+        metrics((np.arange(start, min(start + block, patients))[:, None] != np.arange(patients)).astype(float))
+        for start in range(0, patients, block)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _behind(truth: np.ndarray, predicted: np.ndarray, c: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images `(n,) bool` that each metric of class `c` is of, and those whose patients count in its interval."""
+    everyone, own = np.ones(len(truth), bool), truth == c
+    found = dict.fromkeys(PER_CLASS, (everyone, own if own.sum() <= (~own).sum() else ~own))  # the fewer of the two
+    parts = {
+        "accuracy": everyone,
+        "sensitivity": own,
+        "specificity": ~own,
+        "ppv": predicted == c,
+        "npv": predicted != c,
+    }
+    return found | {name: (chosen, chosen) for name, chosen in parts.items()}
+
+
+def _estimates(
+    truth: np.ndarray, probabilities: np.ndarray, patient: np.ndarray, ordered: bool, ranked: bool
+) -> tuple[dict, list[dict]]:
+    """Estimates over all classes by name, and those of each class, of all that has two limits."""
+    patients, k, n = patient.max() + 1, probabilities.shape[1], len(truth)
+    predicted, strata = predicted_class(probabilities), patient_strata(truth, patient)
+    metrics = metrics_of_weights(truth, probabilities, patient, ordered, ranked)
+    whole = {name: values[0] for name, values in metrics(np.ones((1, patients))).items()}
+    left_out = without_each(metrics, patients, n)
+
+    def count(chosen: np.ndarray) -> int:
+        return len(np.unique(patient[chosen]))
+
+    sizes = np.array([count(truth == c) for c in np.unique(truth)])
+    even = len(sizes) ** 2 / (1 / sizes).sum()  # patients behind a mean of classes: fewer where one class is small
+    overall, by_class = {}, [{} for _ in range(k)]
+    for name in [name for name in whole if not name.startswith("class_") and name != "log_loss"]:
+        limits = LIMITS.get(name, (1 - 2 / k if name == MEAN_OVR else 0.0, 1.0))
+        counted = even if name in OF_CLASSES else patients
+        overall[name] = wilson_estimate(whole[name], left_out[name], strata, n, patients, limits, counted)
+    for c, entries in enumerate(by_class):
+        for name, (chosen, counted) in _behind(truth, predicted, c).items():
+            if (of_class := f"class_{name}") in whole:
+                numbers, rest = (chosen.sum(), count(chosen)), left_out[of_class][:, c]
+                entries[name] = wilson_estimate(whole[of_class][c], rest, strata, *numbers, counted=count(counted))
+    return overall, by_class
 
 
 def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int, seed: int) -> dict:
@@ -200,41 +208,51 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
     ordered
         Quadratic weights for kappa.
     draws, seed
-        Of the patient bootstrap; 2,000 draws or more.
+        Of the patient bootstrap (of the log loss; all others need none); 2,000 draws or more.
 
     Returns
     -------
-    `n_images, n_patients, correct` (numbers), `accuracy, balanced_accuracy, macro_f1, kappa, macro_auc,
-    mean_one_vs_rest_accuracy` (estimates), `one_vs_rest` `{class: {metric: estimate}}` and `calibration`
-    (`brier, log_loss` as estimates, and what `mammolib.metrics.calibration` gives).
+    `n_images, n_patients, correct` (numbers), `accuracy, balanced_accuracy, macro_f1, kappa, mcc, macro_auc,
+    macro_average_precision, mean_one_vs_rest_accuracy` (estimates), `one_vs_rest` `{class: {metric: estimate}}` with
+    the metrics of `PER_CLASS`, and `calibration` (`brier, log_loss` as estimates, and what
+    `mammolib.metrics.calibration` gives).
     """
     check_predictions(table, classes)
     truth, probabilities, patient = as_arrays(table, classes)
-    predicted, patients = predicted_class(probabilities), patient.max() + 1
-    metrics = _metrics_of_weights(truth, probabilities, patient, ordered)
-    whole = {name: values[0] for name, values in metrics(np.ones((1, patients))).items()}
-    blocks = [metrics(w) for w in patient_weights(patient_strata(truth, patient), draws, seed, len(table))]
-    drawn = {name: np.concatenate([block[name] for block in blocks]) for name in whole}
-
-    def count(chosen: np.ndarray) -> int:
-        return len(np.unique(patient[chosen]))
-
-    smallest = [min(count(truth == c), count(truth != c)) for c in range(len(classes))]
-    results = {"n_images": len(table), "n_patients": int(patients), "correct": int((predicted == truth).sum())}
-    for name in [name for name in whole if not name.startswith("class_")]:
-        effective = min(smallest) if name == "macro_auc" else patients
-        limits = LIMITS.get(name, (1 - 2 / len(classes) if name == MEAN_OVR else 0.0, 1.0))
-        # kappa and F1 follow the accuracy: where its draws hardly vary, theirs don't either
-        follows = name in ("kappa", "macro_f1") and "note" in results["accuracy"]
-        share = name in ("accuracy", "balanced_accuracy", MEAN_OVR) or follows
-        results[name] = estimate(whole[name], drawn[name], len(table), patients, limits, effective, share)
-    results["one_vs_rest"] = {label: {} for label in classes}
-    for c, entries in enumerate(results["one_vs_rest"].values()):
-        behind = dict.fromkeys(PER_CLASS, truth >= 0)  # everyone
-        behind |= {"sensitivity": truth == c, "specificity": truth != c, "ppv": predicted == c}
-        for name, chosen in behind.items():
-            value, values = whole[f"class_{name}"][c], drawn[f"class_{name}"][:, c]
-            how = {"effective": smallest[c]} if name == "auc" else {"proportion": True}
-            entries[name] = estimate(value, values, chosen.sum(), count(chosen), **how)
-    scores = {name: results.pop(name) for name in ("brier", "log_loss")}
+    results = {"n_images": len(table), "n_patients": int(patient.max() + 1)}
+    results["correct"] = int((predicted_class(probabilities) == truth).sum())
+    overall, by_class = _estimates(truth, probabilities, patient, ordered, ranked=True)
+    loss = image_scores(truth, probabilities)["log_loss"]
+    scores = {"brier": overall.pop("brier")}
+    scores["log_loss"] = mean_estimate(loss, patient, draws, seed, within=truth, limits=(0.0, np.inf))
+    results |= overall | {"one_vs_rest": dict(zip(classes, by_class, strict=True))}
     return results | {"calibration": scores | calibration(truth, probabilities, seed, patient)}
+
+
+def patient_level(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int, seed: int) -> dict:
+    """Patients instead of images judged, in two ways.
+
+    A patient whose images have different labels (two cancers) is judged once a label, by the images of that label: each
+    is a question of its own. It stays one patient in the intervals.
+
+    Returns
+    -------
+    `pooled`: what `evaluate` gives for the mean of the probabilities of a patient's images. `vote`: the class that most
+    of its images are given, of equals the one with the higher mean probability; a vote has no probabilities, so it
+    has no AUC, average precision, Brier score or log loss.
+    """
+    check_predictions(table, classes)
+    columns = [f"p_{name}" for name in classes]
+    cases = table.groupby(["patient", "label"], as_index=False)
+    means = cases[columns].mean()
+    means = means.assign(image_id=means.index.astype(str), split=table["split"].iloc[0], fold=-1)
+    answers = np.eye(len(classes))[predicted_class(table[columns].to_numpy(float))]
+    votes = table[["patient", "label"]].assign(**dict(zip(columns, answers.T, strict=True)))
+    votes = votes.groupby(["patient", "label"])[columns].sum().to_numpy()
+    truth, probabilities, patient = as_arrays(means, classes)
+    elected = np.eye(len(classes))[np.argmax(votes + probabilities / 2, axis=1)]  # half: less than one vote
+    overall, by_class = _estimates(truth, elected, patient, ordered, ranked=False)
+    vote = {"n_images": len(means), "n_patients": int(patient.max() + 1)}
+    vote["correct"] = int((predicted_class(elected) == truth).sum())
+    vote |= overall | {"one_vs_rest": dict(zip(classes, by_class, strict=True))}
+    return {"pooled": evaluate(means, classes, ordered, draws, seed), "vote": vote}

@@ -11,8 +11,10 @@ import pandas as pd
 from scipy.stats import rankdata
 from statsmodels.stats.multitest import multipletests
 
-from mammolib.bootstrap import CELLS, estimate, mean_estimate, patient_strata, patient_weights, wilson
-from mammolib.metrics import confusion_counts, confusion_metrics, image_scores, one_vs_rest_auc, predicted_class
+from mammolib.bootstrap import CELLS, mean_estimate, metrics_of_weights, patient_strata, patient_weights, without_each
+from mammolib.claims import shown
+from mammolib.intervals import BCA, bca, estimate, wilson_estimate
+from mammolib.metrics import predicted_class
 from mammolib.names import class_name
 from mammolib.predictions import as_arrays, check_predictions, read_predictions
 from mammolib.rooms import short
@@ -20,7 +22,8 @@ from mammolib.rooms import short
 OF_SEEDS = ["accuracy", "balanced_accuracy", "macro_f1", "kappa", "macro_auc", "brier"]
 OVERALL = [*OF_SEEDS, "log_loss"]
 OF_CLASS = ["sensitivity", "specificity", "auc"]
-WIDEST = {"kappa": 2.0, "brier": 2.0, "log_loss": np.inf}  # largest difference that there can be; of all others 1
+SHARES = ["accuracy", "balanced_accuracy", "sensitivity", "specificity"]
+WIDEST = {"kappa": 2.0, "brier": 2.0, "log_loss": 36.0}  # largest difference that there can be; of all others 1
 TIE = 1e-10  # a sum in another order differs by less, one image by more
 
 
@@ -77,14 +80,6 @@ def paired(
     return truth, (ours, as_arrays(in_order_of(first, second, "second predictions"), classes)[1]), patient
 
 
-def _no_change(found: dict, effective: int, widest: float = 1.0) -> dict:
-    """Interval where all draws agree, mostly as no patient changed: Wilson's on those that would have."""
-    half, value = wilson(0.0, effective)[1] * widest, found["value"]
-    ends = {"low": round(max(-widest, value - half), 6), "high": round(min(widest, value + half), 6)}
-    note = f"all draws agree: Wilson's limit for no change in {effective} patients, either way"
-    return found | ends | {"note": note}
-
-
 def accuracy_difference(first: pd.DataFrame, second: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
     """Accuracy of `first` minus that of `second` on the same images: paired, patients resampled.
 
@@ -95,8 +90,7 @@ def accuracy_difference(first: pd.DataFrame, second: pd.DataFrame, classes: list
     """
     truth, pair, patient = paired(first, second, classes)
     ours, theirs = ((predicted_class(one) == truth).astype(float) for one in pair)
-    found = mean_estimate(ours - theirs, patient, draws, seed, within=truth, limits=(-1.0, 1.0))
-    return _no_change(found, found["patients"]) if "note" in found else found
+    return mean_estimate(ours - theirs, patient, draws, seed, within=truth, limits=(-1.0, 1.0), proportion=True)
 
 
 def _metrics(
@@ -106,16 +100,11 @@ def _metrics(
 
     The areas under the curves are of `scores`, all else is of the probabilities.
     """
-    confusion = confusion_counts(truth, predicted_class(probabilities), patient, probabilities.shape[1])
-    sums = {name: np.bincount(patient, score) for name, score in image_scores(truth, probabilities).items()}
-    images = np.bincount(patient).astype(float)
+    of_weights, classes = metrics_of_weights(truth, probabilities, patient, ordered, scores=scores), scores.shape[1]
 
     def metrics(weights: np.ndarray) -> dict:
-        found = confusion_metrics(np.tensordot(weights, confusion, axes=1), ordered)
-        found["class_auc"] = one_vs_rest_auc(truth, scores, weights[:, patient])
-        found["macro_auc"] = found["class_auc"].mean(axis=1)
-        found |= {name: weights @ total / (weights @ images) for name, total in sums.items()}
-        by_class = {(name, c): found[f"class_{name}"][:, c] for name in OF_CLASS for c in range(confusion.shape[1])}
+        found = of_weights(weights)
+        by_class = {(name, c): found[f"class_{name}"][:, c] for name in OF_CLASS for c in range(classes)}
         return {name: found[name] for name in OVERALL} | by_class
 
     return metrics
@@ -178,10 +167,11 @@ def compare(
 ) -> dict:
     """Every metric of `first` minus that of `second`, on the same images.
 
-    The intervals are of the patient bootstrap, the same draws for both models. The p-values are of an exchange test:
-    a patient's answers by the two models, of all its images at once, are exchanged with probability 1/2. AUCs
-    exchange ranks within a model, so that another scale of the probabilities is no difference (Bandos et al. 2005,
-    Stat. Med. 24:2873). Where interval and p disagree, few patients changed, and the interval is too narrow.
+    Shares have Wilson's interval on the effective number of patients, between -1 and 1, which for pairs of images is
+    Agresti and Min's (2005, Statist. Med. 24:729); all else BCa, the same draws for both models. The p-values are of an
+    exchange test: a patient's answers by the two models, of all its images at once, are exchanged with probability 1/2.
+    AUCs exchange ranks within a model, so that another scale of the probabilities is no difference (Bandos et al. 2005,
+    Stat. Med. 24:2873).
 
     Parameters
     ----------
@@ -207,8 +197,10 @@ def compare(
     patients, ranks = int(patient.max() + 1), [rankdata(one, axis=0) for one in pair]
     twice = np.concatenate([patient, patient + patients])
     metrics = _metrics(np.tile(truth, 2), np.vstack(pair), np.vstack(ranks), twice, ordered)
-    weights = patient_weights(patient_strata(truth, patient), draws, seed, len(twice))
-    whole, drawn = (_differences(metrics, kept, exchange=False) for kept in ([np.ones((1, patients))], weights))
+    whole = _differences(metrics, [np.ones((1, patients))], exchange=False)
+    left_out = without_each(lambda w: _differences(metrics, [w], exchange=False), patients, len(twice))
+    strata = patient_strata(truth, patient)
+    drawn = _differences(metrics, patient_weights(strata, draws, seed, len(twice)), exchange=False)
     differ = [(one != other).any(axis=1) for one, other in (pair, ranks)]  # equal ones can have other ranks
     differs = np.bincount(patient, np.logical_or(*differ)) > 0
     exchanged = _differences(metrics, swaps(differs, draws, seed, len(twice)), exchange=True)
@@ -216,10 +208,12 @@ def compare(
     entries = {}
     for key, (chosen, effective) in _behind(truth, patient, len(classes)).items():
         value, n = whole[key][0], len(np.unique(patient[chosen]))
-        widest = WIDEST.get(key, 1.0)
-        entries[key] = estimate(value, drawn[key], chosen.sum(), n, (-widest, widest))
-        if entries[key]["low"] is not None and np.ptp(drawn[key]) < 1e-9:  # NaN, so no, where a draw is undefined
-            entries[key] = _no_change(entries[key], effective, widest)
+        ends = -WIDEST.get(key, 1.0), WIDEST.get(key, 1.0)
+        if (key if isinstance(key, str) else key[0]) in SHARES or np.ptp(drawn[key]) < TIE:
+            entries[key] = wilson_estimate(value, left_out[key], strata, chosen.sum(), n, ends, effective)
+        else:
+            limits = None if np.isnan(value) else bca(value, drawn[key], left_out[key], strata)
+            entries[key] = estimate(value, limits, chosen.sum(), n, BCA)
         entries[key]["p"] = swap_p(value, exchanged[key], exact)
     for name in OF_CLASS:
         add_holm([entries[name, c] for c in range(len(classes))])
@@ -282,9 +276,14 @@ def over_seeds(tables_by_name: dict[str, pd.DataFrame], classes: list[str], orde
 
 
 def difference_table(results: dict) -> pd.DataFrame:
-    """The differences of `compare` as rows: `metric, class, value, low, high, p, p_holm, n, patients, note`."""
-    rows = [{"metric": name, "class": ""} | results[name] for name in OVERALL]
+    """The differences of `compare` as text to be read, a row each: difference, p, Holm's p, images and patients."""
+    named = [((name, ""), results[name]) for name in OVERALL]
     for label, entries in results["one_vs_rest"].items():
-        rows += [{"metric": name, "class": class_name(label)} | entry for name, entry in entries.items()]
-    columns = ["metric", "class", "value", "low", "high", "p", "p_holm", "n", "patients", "note"]
-    return pd.DataFrame([{"note": ""} | row for row in rows], columns=columns)
+        named += [((name, class_name(label)), entry) for name, entry in entries.items()]
+    rows = [
+        {"difference": shown(entry)}
+        | {name: "" if entry.get(name) is None else f"{entry[name]:.2g}" for name in ("p", "p_holm")}
+        | {"images": entry["n"], "patients": entry["patients"]}
+        for _, entry in named
+    ]
+    return pd.DataFrame(rows, pd.MultiIndex.from_tuples([name for name, _ in named], names=["metric", "class"]))

@@ -9,8 +9,9 @@ import seaborn
 from matplotlib.axes import Axes
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from mammolib.bootstrap import patient_strata, patient_weights, wilson
+from mammolib.bootstrap import patient_strata, patient_weights
 from mammolib.calibration import confidence_bins
+from mammolib.intervals import wilson
 from mammolib.map_plots import breast_box, case_titles
 from mammolib.metrics import predicted_class
 from mammolib.names import class_name

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mammolib.bootstrap import wilson
+from mammolib.intervals import wilson
 from mammolib.names import class_name
 from mammolib.pathology import DESCRIPTION
 from mammolib.registry import OPTIONAL, REQUIRED, exclude

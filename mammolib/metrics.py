@@ -6,7 +6,7 @@ that thousands of bootstrap draws cost one pass. The tests hold each against sci
 
 import numpy as np
 
-PER_CLASS = ["accuracy", "sensitivity", "specificity", "ppv", "auc"]
+PER_CLASS = ["accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "auc", "average_precision"]
 
 
 def predicted_class(probabilities: np.ndarray) -> np.ndarray:
@@ -44,61 +44,91 @@ def confusion_metrics(confusion: np.ndarray, ordered: bool = False) -> dict[str,
 
     Returns
     -------
-    `accuracy, balanced_accuracy, macro_f1, kappa, mean_one_vs_rest_accuracy` of shape `(...)` and, one-vs-rest,
-    `class_accuracy, class_sensitivity, class_specificity, class_ppv` of shape `(..., classes)`. NaN = not estimable.
-    Balanced accuracy is the mean over classes with a case; macro-F1 over classes that occur or are predicted.
+    `accuracy, balanced_accuracy, macro_f1, kappa, mcc, mean_one_vs_rest_accuracy` of shape `(...)` and, one-vs-rest,
+    `class_accuracy, class_sensitivity, class_specificity, class_ppv, class_npv, class_f1` of shape `(..., classes)`.
+    NaN = not estimable. Balanced accuracy is the mean over classes with a case; macro-F1 over classes that occur or
+    are predicted. `mcc` is Matthews' correlation for any number of classes (Gorodkin 2004, Comput. Biol. Chem.
+    28:367), 0 where one class alone is predicted, as scikit-learn has it.
     """
     k = confusion.shape[-1]
     truth, predicted, total = confusion.sum(-1), confusion.sum(-2), confusion.sum((-1, -2))
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
     all_of = total[..., None]
     rest_right = all_of - truth - predicted + hit
-    sensitivity = _ratio(hit, truth)
+    sensitivity, f1 = _ratio(hit, truth), _ratio(2 * hit, truth + predicted)
     class_accuracy = _ratio(hit + rest_right, all_of)
     index = np.arange(k)
     penalty = (index[:, None] - index) ** 2.0 if ordered else 1.0 - np.eye(k)
     by_chance = _ratio(truth[..., :, None] * predicted[..., None, :], all_of[..., None])
+    spread_truth, spread_predicted = (total**2 - (side**2).sum(-1) for side in (truth, predicted))
+    together = total * hit.sum(-1) - (truth * predicted).sum(-1)
+    correlation = _ratio(together, np.sqrt(spread_truth * spread_predicted))
     return {
         "accuracy": _ratio(hit.sum(-1), total),
         "balanced_accuracy": _mean_of_defined(sensitivity),
-        "macro_f1": _mean_of_defined(_ratio(2 * hit, truth + predicted)),
+        "macro_f1": _mean_of_defined(f1),
         "kappa": 1 - _ratio((penalty * confusion).sum((-1, -2)), (penalty * by_chance).sum((-1, -2))),
+        "mcc": np.where((spread_truth > 0) & (spread_predicted <= 0), 0.0, correlation),
         "mean_one_vs_rest_accuracy": class_accuracy.mean(-1),
         "class_accuracy": class_accuracy,
         "class_sensitivity": sensitivity,
         "class_specificity": _ratio(rest_right, all_of - truth),
         "class_ppv": _ratio(hit, predicted),
+        "class_npv": _ratio(rest_right, all_of - predicted),
+        "class_f1": f1,
     }
 
 
-def one_vs_rest_auc(truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Area under the ROC curve of each class against the rest, for many weightings of the same images.
+def ranking_metrics(
+    truth: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None, patient: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """What the order of the scores tells of each class against the rest, for many weightings of the same images.
+
+    Each class is sorted once for all weightings, and only groups of equal scores that hold a case of it are summed.
 
     Parameters
     ----------
     truth
         `(n,) int`.
     probabilities
-        `(n, classes)`; equal scores count half (trapezoidal rule).
+        `(n, classes)`.
     weights
-        `(draws, n)`, how often each image was drawn; None = once each.
+        `(draws, patients)`, how often each patient was drawn; None = once each.
+    patient
+        `(n,) int` column of `weights` that an image has; None = each its own.
 
     Returns
     -------
-    `(draws, classes)`; NaN where a draw holds no case of the class, or nothing else.
+    `class_auc` (area under the ROC curve; equal scores count half) and `class_average_precision` (sum over thresholds
+    of precision times the step in sensitivity), `(draws, classes)`; NaN where a draw holds no case of the class, or
+    nothing else. Their means over classes are `macro_auc` and `macro_average_precision`, NaN where one class is.
     """
-    weights = np.ones((1, len(truth))) if weights is None else weights
-    areas = np.empty((len(weights), probabilities.shape[1]))
-    for number in range(probabilities.shape[1]):
-        score = probabilities[:, number]
-        order = np.argsort(score, kind="stable")
-        starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])  # one group a distinct score
-        drawn = weights[:, order]
-        cases = np.add.reduceat(drawn * (truth[order] == number), starts, axis=1)
-        others = np.add.reduceat(drawn, starts, axis=1) - cases
-        below = np.cumsum(others, axis=1) - others / 2
-        areas[:, number] = _ratio((cases * below).sum(1), cases.sum(1) * others.sum(1))
-    return areas
+    patient = np.arange(len(truth)) if patient is None else patient
+    weights = np.ones((1, patient.max() + 1)) if weights is None else weights
+    found = {name: np.empty((len(weights), probabilities.shape[1])) for name in ("auc", "average_precision")}
+    for c in range(probabilities.shape[1]):
+        order = np.argsort(-probabilities[:, c], kind="stable")  # best first
+        score, is_case = probabilities[order, c], truth[order] == c
+        last = np.searchsorted(-score, -score[is_case], "right")
+        ends, group = np.unique(last, return_inverse=True)  # groups of equal scores that hold a case
+        starts = np.searchsorted(-score, -score[ends - 1], "left")
+        above = np.zeros((len(weights), len(truth) + 1))
+        np.take(weights, patient[order], axis=1, out=above[:, 1:], mode="clip")
+        cases = above[:, 1:][:, is_case]
+        np.cumsum(above, axis=1, out=above)
+        if len(ends) < len(group):
+            cases = np.add.reduceat(cases, np.flatnonzero(np.diff(group, prepend=-1)), axis=1)
+        hits, called = np.cumsum(cases, axis=1), np.take(above, ends, axis=1)
+        all_cases = cases.sum(axis=1)
+        others = above[:, -1] - all_cases
+        higher = (np.take(above, starts, axis=1) + called + cases) / 2 - hits  # others; equal scores count half
+        below = others * all_cases - np.einsum("dg,dg->d", cases, higher)
+        found["auc"][:, c] = _ratio(below, all_cases * others)
+        precision = np.divide(hits, called, out=called, where=hits > 0)
+        area = _ratio(np.einsum("dg,dg->d", cases, precision), all_cases)
+        found["average_precision"][:, c] = np.where(others > 0, area, np.nan)
+    macro = {f"macro_{name}": values.mean(axis=1) for name, values in found.items()}
+    return {f"class_{name}": values for name, values in found.items()} | macro
 
 
 def image_scores(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:

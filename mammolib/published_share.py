@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import betabinom
 
-from mammolib.bootstrap import wilson
+from mammolib.intervals import wilson
 
 
 def difference_of_shares(

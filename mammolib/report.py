@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammolib.bootstrap import wilson
 from mammolib.claims import find, read_claims, shown
+from mammolib.intervals import wilson
 from mammolib.names import class_name
 from mammolib.rooms import caution, project_root, read_result, resolve, short, writing
 
@@ -34,19 +34,44 @@ PROFILES = {
 
 
 def result_table(results: dict, ordered: bool = False) -> pd.DataFrame:
-    """Every estimate of 03 as a row: `metric, class, value, low, high, n, patients, note`; class empty = all.
+    """Every estimate of 03 as a row: `metric, class, value, low, high, n, patients, method, note`; class empty = all.
 
-    `ordered`: kappa has quadratic weights, and its row says so.
+    Rows of patients begin with `patient_pooled_` or `patient_vote_` and come last. `ordered`: kappa has quadratic
+    weights, and its row says so.
     """
-    of_patients = {f"patient_{name}": leaf for name, leaf in results.get("patient_level", {}).items()}
-    whole = results | of_patients | results["calibration"]
+    rows = _rows(results, ordered)
+    for how, judged in results.get("patient_level", {}).items():
+        rows += [row | {"metric": f"patient_{how}_{row['metric']}"} for row in _rows(judged, ordered)]
+    columns = ["metric", "class", "value", "low", "high", "n", "patients", "method", "note"]
+    return pd.DataFrame([{"note": ""} | row for row in rows]).reindex(columns=columns)
+
+
+def wide_tables(results: dict, ordered: bool = False) -> list[pd.DataFrame]:
+    """The estimates of `result_table` as text to be read: metrics in rows, of all classes and then of each.
+
+    Columns of the first are images, patients by pooled probabilities and patients by vote; those of the second the
+    classes, of images.
+    """
+    levels = {"": results} | results.get("patient_level", {})
+    names = [f"{one['n_images']} {f'patients, {how}' if how else 'images'}" for how, one in levels.items()]
+    rows = [pd.DataFrame(_rows(one, ordered)) for one in levels.values()]
+    texts = [part.assign(text=[shown(row) for row in part.to_dict("records")]) for part in rows]
+    whole = [part[part["class"] == ""].set_index("metric")["text"] for part in texts]
+    by_class = texts[0][texts[0]["class"] != ""].pivot(index="metric", columns="class", values="text")
+    order = texts[0]["metric"].unique(), texts[0]["class"].unique()[1:]
+    by_class = by_class.reindex(index=[name for name in order[0] if name in by_class.index], columns=order[1])
+    return [pd.concat(whole, axis=1, keys=names).fillna("-"), by_class.fillna("-")]
+
+
+def _rows(results: dict, ordered: bool) -> list[dict]:
+    """Estimates of images, or of patients, one after the other: all classes, then each."""
+    whole = results | results.get("calibration", {})
     if ordered:
         whole = {f"{name}_quadratic" if name == "kappa" else name: leaf for name, leaf in whole.items()}
     rows = [{"metric": name, "class": ""} | leaf for name, leaf in whole.items() if _is_estimate(leaf)]
     for label, entries in results["one_vs_rest"].items():
         rows += [{"metric": name, "class": class_name(label)} | leaf for name, leaf in entries.items()]
-    columns = ["metric", "class", "value", "low", "high", "n", "patients", "note"]
-    return pd.DataFrame([{"note": ""} | row for row in rows])[columns]
+    return rows
 
 
 def _is_estimate(leaf: object) -> bool:

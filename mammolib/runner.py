@@ -180,8 +180,9 @@ def missing_inputs(planned: dict[str, dict[str, Any]], names: list[str]) -> list
             wanted["cohort"] = f"{values['cohort']}/01_data_curation.json"
         problems += [
             f"{name}: {key} = {value!r}: no such file or folder; relative paths start at the folder of pyproject.toml"
-            for key, value in wanted.items()
-            if value and not rooms.resolve(value).exists()
+            for key, values in wanted.items()
+            for value in (values.split(",") if values and key == "compare_with" else [values])
+            if value and not rooms.resolve(value.strip()).exists()
         ]
     return problems
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from mammolib import claims, published_share
-from mammolib.bootstrap import wilson
+from mammolib.intervals import wilson
 from mammolib.rooms import project_root
 
 FILE = project_root() / "params" / "claims.csv"

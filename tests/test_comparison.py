@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn import metrics as oracle
+from statsmodels.stats.proportion import proportion_confint
 
 from mammolib import bootstrap, comparison
 from mammolib.predictions import as_arrays
@@ -59,8 +60,20 @@ def by_scikit_learn(truth, probabilities, ranks, k, ordered):
     return found | {"macro_auc": np.mean([found["auc", c] for c in every])}
 
 
+def behind_of(name, k):
+    """Patients, of 24, that a share's interval counts on."""
+    return 24 if isinstance(name, str) else {"sensitivity": 24 // k, "specificity": 24 - 24 // k}[name[0]]
+
+
 def entry_of(found, name):
     return found[name] if isinstance(name, str) else found["one_vs_rest"][CLASSES[name[1]]][name[0]]
+
+
+def entries(found):
+    """All differences, overall and of each class."""
+    return [found[name] for name in comparison.OVERALL] + [
+        entry for of_class in found["one_vs_rest"].values() for entry in of_class.values()
+    ]
 
 
 @SIZES
@@ -74,14 +87,24 @@ def test_values_and_intervals_equal_a_slow_loop_over_scikit_learn(k):
         one, other = (by_scikit_learn(truth[rows], p[rows], p[rows], k, True) for p in (ours, theirs))
         return {name: one[name] - other[name] for name in one}
 
-    weights = bootstrap.patient_weights(bootstrap.patient_strata(truth, patient), 25, 5, len(truth))
+    strata = bootstrap.patient_strata(truth, patient)
+    left_out = [difference(np.flatnonzero(patient != one)) for one in range(24)]
+    weights = bootstrap.patient_weights(strata, 25, 5, len(truth))
     draws = [difference(np.repeat(np.arange(len(truth)), w[patient].astype(int))) for w in np.concatenate([*weights])]
     for name, value in difference(np.arange(len(truth))).items():
-        low, high = np.percentile([drawn[name] for drawn in draws], [2.5, 97.5])
         entry = entry_of(found, name)
-        if "note" not in entry:  # at most rounded to 6 digits
-            assert (entry["low"], entry["high"]) == pytest.approx((min(low, value), max(high, value)), abs=1e-6), name
         assert entry["value"] == pytest.approx(value, abs=1e-6), name
+        if (name if isinstance(name, str) else name[0]) not in comparison.SHARES:
+            values = [drawn[name] for drawn in draws]
+            assert min(*values, value) - 1e-6 <= entry["low"] < entry["high"] <= max(*values, value) + 1e-6, name
+            continue
+        values = pd.Series([without[name] for without in left_out]).groupby(strata)
+        variance = sum((len(own) - 1) ** 2 / len(own) * own.var() for _, own in values)  # of the jackknife, by stratum
+        widest, behind = comparison.WIDEST.get(name, 1.0), behind_of(name, k)
+        share = (value / widest + 1) / 2  # one more patient, whose share is one half, on either side of the ratio
+        effect = (behind**2 * variance / (2 * widest) ** 2 + 0.25) / (behind * share * (1 - share) + 0.25)
+        ends = proportion_confint(share * behind / effect, behind / effect, method="wilson")
+        assert (entry["low"], entry["high"]) == pytest.approx([widest * (2 * end - 1) for end in ends], abs=2e-6), name
     assert found["accuracy"] == comparison.accuracy_difference(first, second, CLASSES[:k], 25, 5) | {
         "p": found["accuracy"]["p"]
     }
@@ -124,7 +147,7 @@ def test_only_patients_that_differ_are_exchanged():
     assert some.shape == (256, 12)
     assert len(np.unique(some, axis=0)) == 256
     blocks = list(comparison.swaps(np.repeat(differs, 20), 5000, 0, 1000))
-    assert [len(block) for block in blocks] == [2000, 2000, 1000], "no more at once than fits into memory"
+    assert [len(block) for block in blocks] == [400] * 12 + [200], "no more at once than fits into memory"
     shares = np.concatenate(blocks).mean(axis=0)
     assert (shares[20:40] == 1).all()
     assert np.abs(shares[:20] - 0.5).max() < 4 * 0.5 / np.sqrt(5000)  # four standard errors
@@ -156,11 +179,14 @@ def test_a_real_difference_is_found_and_chance_is_not():
 @SIZES
 def test_turned_round_the_values_change_sign_and_p_stays(k):
     first, second = pair(patients=40, skills=(1.5, 0.8), k=k)
-    one = comparison.difference_table(comparison.compare(first, second, CLASSES[:k], True, 200, 0))
-    other = comparison.difference_table(comparison.compare(second, first, CLASSES[:k], True, 200, 0))
+    both = [comparison.compare(*pair_, CLASSES[:k], True, 200, 0) for pair_ in ((first, second), (second, first))]
+    one, other = (pd.DataFrame(entries(found)) for found in both)
     assert one["value"].tolist() == (-other["value"]).tolist()
     np.testing.assert_allclose(one["low"], -other["high"], atol=2e-6)  # each end rounded to 6 digits
     pd.testing.assert_frame_equal(one[["p", "p_holm", "n", "patients"]], other[["p", "p_holm", "n", "patients"]])
+    text = comparison.difference_table(both[0])
+    assert text["difference"].iloc[0].startswith(f"{one['value'].iloc[0]:.3f} [")
+    assert len(text) == len(one)
 
 
 @SIZES
@@ -216,14 +242,14 @@ def test_a_class_without_a_case_and_models_that_agree_have_no_certain_answer():
     assert found["macro_auc"]["note"] == found["one_vs_rest"]["y"]["sensitivity"]["note"] == "not estimable: no case"
     assert found["one_vs_rest"]["y"]["auc"]["p_holm"] is None
     found = comparison.compare(first, first, CLASSES[:3], False, 100, 0)
-    limit = bootstrap.wilson(0.0, 40)[1]
     assert (found["permutations"], found["exact"]) == (1, True)
     for name, widest in (("accuracy", 1), ("kappa", 2), ("brier", 2)):
         assert found[name]["p"] == 1
-        assert (found[name]["low"], found[name]["high"]) == pytest.approx((-widest * limit, widest * limit), abs=1e-6)
-        assert found[name]["note"] == "all draws agree: Wilson's limit for no change in 40 patients, either way"
-    assert found["log_loss"]["low"] is None
-    assert found["one_vs_rest"]["x"]["auc"]["note"].endswith("in 20 patients, either way")
+        limit = (
+            widest * 1.96 / (40 + 2)
+        )  # Agresti and Min 2005, Statist. Med. 24:729, for 40 pairs of which none differs
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((-limit, limit), rel=0.05)
+    assert found["one_vs_rest"]["x"]["auc"]["high"] > found["one_vs_rest"]["x"]["auc"]["value"] == 0
 
 
 def test_five_thousand_draws_of_131_images_are_quick():
@@ -243,7 +269,6 @@ def test_difference_is_paired_and_never_certain():
     assert turned == found
     same = comparison.accuracy_difference(first, first, CLASSES[:3], 1000, 0)
     assert same["low"] < same["value"] == 0 < same["high"]
-    assert same["note"].startswith("all draws agree: Wilson's limit for no change in ")
     for tables in ((first, second.iloc[:-1]), (first.iloc[:-1], second)):
         with pytest.raises(ValueError, match="second predictions: other images than ours; i00119 stands in one"):
             comparison.accuracy_difference(*tables, CLASSES[:3], 100, 0)

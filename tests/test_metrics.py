@@ -23,7 +23,7 @@ def weighted_confusion(truth, predicted, weights, k):
     return matrix
 
 
-@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("k", [2, 3, 4])
 @pytest.mark.parametrize("ordered", [False, True])
 def test_every_metric_equals_scikit_learn_with_weights(k, ordered):
     truth, probabilities, weights = made_up(classes=k, seed=k)
@@ -35,15 +35,24 @@ def test_every_metric_equals_scikit_learn_with_weights(k, ordered):
     assert found["macro_f1"][0] == pytest.approx(oracle.f1_score(truth, predicted, average="macro", **w))
     kappa = oracle.cohen_kappa_score(truth, predicted, weights="quadratic" if ordered else None, **w)
     assert found["kappa"][0] == pytest.approx(kappa)
-    areas = metrics.one_vs_rest_auc(truth, probabilities, np.stack([weights, np.ones_like(weights)]))
+    assert found["mcc"][0] == pytest.approx(oracle.matthews_corrcoef(truth, predicted, **w))
+    ranked = metrics.ranking_metrics(truth, probabilities, np.stack([weights, np.ones_like(weights)]))
+    areas, precisions = ranked["class_auc"], ranked["class_average_precision"]
     for c in range(k):
         is_class, says = truth == c, predicted == c
         assert found["class_accuracy"][0, c] == pytest.approx(oracle.accuracy_score(is_class, says, **w))
         assert found["class_sensitivity"][0, c] == pytest.approx(oracle.recall_score(is_class, says, **w))
         assert found["class_specificity"][0, c] == pytest.approx(oracle.recall_score(~is_class, ~says, **w))
         assert found["class_ppv"][0, c] == pytest.approx(oracle.precision_score(is_class, says, **w))
+        assert found["class_npv"][0, c] == pytest.approx(oracle.precision_score(~is_class, ~says, **w))
+        assert found["class_f1"][0, c] == pytest.approx(oracle.f1_score(is_class, says, **w))
         assert areas[0, c] == pytest.approx(oracle.roc_auc_score(is_class, probabilities[:, c], **w))
         assert areas[1, c] == pytest.approx(oracle.roc_auc_score(is_class, probabilities[:, c]))
+        for row, weighted in enumerate((w, {})):
+            area = oracle.average_precision_score(is_class, probabilities[:, c], **weighted)
+            assert precisions[row, c] == pytest.approx(area)
+    assert ranked["macro_auc"] == pytest.approx(areas.mean(1))
+    assert ranked["macro_average_precision"] == pytest.approx(precisions.mean(1))
     assert found["mean_one_vs_rest_accuracy"][0] == pytest.approx(1 - 2 * (1 - found["accuracy"][0]) / k)
 
 
@@ -68,7 +77,29 @@ def test_a_model_at_chance_shows_none_of_it():
     found = metrics.confusion_metrics(weighted_confusion(truth, metrics.predicted_class(probabilities), 1.0, 3))
     assert found["accuracy"] == pytest.approx(1 / 3, abs=0.02)  # 3 standard errors of 6,000 are 0.018
     assert found["kappa"] == pytest.approx(0, abs=0.03)
-    assert metrics.one_vs_rest_auc(truth, probabilities).mean() == pytest.approx(0.5, abs=0.03)
+    assert found["mcc"] == pytest.approx(0, abs=0.03)
+    ranked = metrics.ranking_metrics(truth, probabilities)
+    assert ranked["macro_auc"] == pytest.approx(0.5, abs=0.03)
+    assert ranked["macro_average_precision"] == pytest.approx(1 / 3, abs=0.03), "the share of the class"
+
+
+def test_mcc_by_hand_and_of_a_constant_answer():
+    """Gorodkin's formula: (n * right - 48) / (n^2 - 48) where truth and answers have four of each class."""
+    found = metrics.confusion_metrics(np.array([[3.0, 1, 0], [1, 2, 1], [0, 1, 3]]))
+    assert found["mcc"] == pytest.approx((12 * 8 - 48) / (144 - 48))
+    constant = metrics.confusion_metrics(np.array([[4.0, 0, 0], [4, 0, 0], [4, 0, 0]]))
+    assert (constant["mcc"], constant["kappa"]) == (0, 0)
+    assert np.isnan(metrics.confusion_metrics(np.array([[4.0, 1], [0, 0]]))["mcc"]), "one class: nothing to correlate"
+
+
+def test_draws_of_patients_equal_draws_of_their_images():
+    truth, probabilities, _ = made_up(seed=7)
+    patient = np.random.default_rng(8).integers(0, 60, len(truth))
+    weights = np.random.default_rng(9).integers(0, 3, (5, 60)).astype(float)
+    by_patient = metrics.ranking_metrics(truth, probabilities, weights, patient)
+    by_image = metrics.ranking_metrics(truth, probabilities, weights[:, patient])
+    for name, values in by_patient.items():
+        assert values == pytest.approx(by_image[name]), name
 
 
 def test_missing_and_unpredicted_classes_are_not_estimable():
@@ -76,7 +107,8 @@ def test_missing_and_unpredicted_classes_are_not_estimable():
     assert np.isnan(found["class_sensitivity"][2])
     assert np.isnan(found["class_ppv"][2])
     assert found["balanced_accuracy"] == pytest.approx((0.75 + 0.5) / 2)
-    assert np.isnan(metrics.one_vs_rest_auc(np.array([0, 0]), np.array([[0.6, 0.4], [0.5, 0.5]]))).all()
+    one_class = metrics.ranking_metrics(np.array([0, 0]), np.array([[0.6, 0.4], [0.5, 0.5]]))
+    assert all(np.isnan(values).all() for values in one_class.values())
 
 
 @pytest.mark.parametrize("k", [2, 3])

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from mammolib import report
+from mammolib import claims, report
 from mammolib.baselines import all_baselines
 from mammolib.bootstrap import evaluate, patient_level
 from mammolib.claims import paper_table, read_claims
@@ -173,14 +173,33 @@ def test_update_readme_replaces_only_the_block(project):
 def test_result_table_has_a_row_for_every_estimate():
     results = evaluation()["results"]
     table = report.result_table(results)
-    assert len(table) == 8 + 3 * 5
+    assert len(table) == 10 + 3 * 8
     assert table.loc[0, ["metric", "value"]].tolist() == ["accuracy", results["accuracy"]["value"]]
-    assert (table["class"] == "tubule forming").sum() == 5, "a class as people read it"
+    assert (table["class"] == "tubule forming").sum() == 8, "a class as people read it"
     assert "kappa" in set(table["metric"])
-    patients = patient_level(made_up_predictions(), CLASSES, 100, 0)
+    assert table["method"].ne("").all()
+    patients = patient_level(made_up_predictions(), CLASSES, True, 100, 0)
     ordered = report.result_table(results | {"patient_level": patients}, ordered=True)
-    assert {"kappa_quadratic", "patient_accuracy", "patient_balanced_accuracy"} <= set(ordered["metric"])
-    assert "kappa" not in set(ordered["metric"])
+    assert not ordered["metric"].str.endswith("kappa").any()
+    of_patients = ordered[ordered["metric"].str.startswith("patient_")].set_index(["metric", "class"])
+    assert len(of_patients) == len(table) + 6 + 3 * 6, "a vote has no probabilities"
+    for how in ("pooled", "vote"):
+        for name in ("accuracy", "balanced_accuracy", "kappa_quadratic"):
+            assert (
+                of_patients.loc[(f"patient_{how}_{name}", ""), "value"] == patients[how][name.split("_q")[0]]["value"]
+            )
+    assert "patient_vote_macro_auc" not in of_patients.index.get_level_values(0)
+
+
+def test_wide_tables_show_images_beside_patients_and_class_beside_class():
+    results = evaluation()["results"]
+    results["patient_level"] = patient_level(made_up_predictions(), CLASSES, True, 100, 0)
+    whole, by_class = report.wide_tables(results, ordered=True)
+    assert [column.split(" ", 1)[1] for column in whole] == ["images", "patients, pooled", "patients, vote"]
+    assert whole.loc["kappa_quadratic"].tolist()[0] == claims.shown(results["kappa"])
+    assert whole.loc["macro_auc"].tolist()[2] == "-"
+    assert list(by_class) == ["tubule forming", "solid", "scirrhous"]
+    assert by_class.loc["npv", "solid"] == claims.shown(results["one_vs_rest"]["solid"]["npv"])
 
 
 def test_few_patients_get_few_points_of_reliability():
