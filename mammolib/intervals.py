@@ -109,10 +109,10 @@ def ratio_and_error(
 def log_bootstrap_t(value: float, error: float, drawn: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
     """Studentised bootstrap interval of the logarithm of a positive value, back on its scale.
 
-    `drawn, errors` `(draws,)`: each draw's value and standard error; those with hardly any are left out. DiCiccio and
-    Efron 1996, Stat. Sci. 11:189.
+    `drawn, errors` `(draws,)`: each draw's value and standard error; those whose error is rounding are left out.
+    DiCiccio and Efron 1996, Stat. Sci. 11:189.
     """
-    known = (drawn > 0) & (errors > error / 100)
+    known = (drawn > 0) & (errors > 1e-6 * error)
     studentised = np.log(drawn[known] / value) * drawn[known] / errors[known]
     return tuple(value * np.exp(-np.quantile(studentised, [0.975, 0.025]) * error / value))
 

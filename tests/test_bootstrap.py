@@ -217,6 +217,10 @@ def test_every_estimate_says_how_its_interval_was_made():
     assert len(found) == 8 + 3 * 8 + 2
     assert {entry["method"] for entry in found} == {intervals.WILSON, intervals.LOG_T}
     assert not any("note" in entry for entry in found)
+    good = bootstrap.evaluate(predictions(66, skill=5.0), CLASSES, False, 200, 0)
+    assert good["macro_auc"]["value"] > 0.9
+    assert good["macro_auc"]["note"] == good["one_vs_rest"]["y"]["auc"]["note"] == bootstrap.CAUTIOUS
+    assert "note" not in good["accuracy"]
 
 
 def few(labels="xxyyz"):
