@@ -97,13 +97,14 @@ def truths(patients: int, correlation: float, accuracy: float | str) -> dict[str
     return {name: float(value[0]) for name, value in named(metrics(sizes[label][None] / sizes[0])).items()}
 
 
-def behind(name: str, label: np.ndarray, predicted: np.ndarray) -> int:
+def behind(name: str, label: np.ndarray, predicted: np.ndarray) -> float:
     """Patients that a metric rests on, as `mammolib.bootstrap.evaluate` counts them."""
     own, says = label == 0, (predicted.reshape(-1, VIEWS) == 0)
     counts = {"sensitivity": own.sum(), "specificity": (~own).sum()}
     counts |= {"ppv": says.any(axis=1).sum(), "npv": (~says).any(axis=1).sum()}
-    counts |= dict.fromkeys(("f1", "auc", "average_precision"), min(own.sum(), (~own).sum()))
-    return int(counts.get(name, len(label)))
+    counts |= dict.fromkeys(("f1", "auc"), 4 * own.sum() * (~own).sum() / len(label))
+    counts |= {"average_precision": min(own.sum(), (~own).sum())}
+    return float(counts.get(name, len(label)))
 
 
 def one_replicate(label: np.ndarray, answers: np.ndarray, weights: np.ndarray, of_images: np.ndarray) -> dict:

@@ -13,7 +13,6 @@ from mammolib import intervals
 from mammolib.calibration import calibration
 from mammolib.intervals import estimate, wilson_estimate
 from mammolib.metrics import (
-    PER_CLASS,
     confusion_counts,
     confusion_metrics,
     image_scores,
@@ -156,18 +155,19 @@ def without_each(metrics: Callable, patients: int, images: int) -> dict[str, np.
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _behind(truth: np.ndarray, predicted: np.ndarray, c: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images `(n,) bool` that each metric of class `c` is of, and those whose patients count in its interval."""
-    everyone, own = np.ones(len(truth), bool), truth == c
-    found = dict.fromkeys(PER_CLASS, (everyone, own if own.sum() <= (~own).sum() else ~own))  # the fewer of the two
-    parts = {
-        "accuracy": everyone,
-        "sensitivity": own,
-        "specificity": ~own,
-        "ppv": predicted == c,
-        "npv": predicted != c,
-    }
-    return found | {name: (chosen, chosen) for name, chosen in parts.items()}
+def _behind(truth: np.ndarray, predicted: np.ndarray, patient: np.ndarray, c: int) -> dict:
+    """Of each metric of class `c` the images `(n,) bool` that it is of, and how many patients its interval counts.
+
+    An AUC and an F1 are of two sides, and of 4 a b / (a + b) patients where the sides have a and b: of all where these
+    are equal, of few where one side is small. The average precision rests on the fewer.
+    """
+    own, said = truth == c, predicted == c
+    parts = {"accuracy": own | ~own, "sensitivity": own, "specificity": ~own, "ppv": said, "npv": ~said}
+    found = {name: (chosen, len(np.unique(patient[chosen]))) for name, chosen in parts.items()}
+    cases, others = found["sensitivity"][1], found["specificity"][1]
+    both = 4 * cases * others / (cases + others)
+    counted = {"f1": both, "auc": both, "average_precision": min(cases, others)}
+    return found | {name: (own | ~own, number) for name, number in counted.items()}
 
 
 def _note(name: str, value: float) -> str:
@@ -196,11 +196,12 @@ def _estimates(
         how = {"limits": limits, "counted": even if name in OF_CLASSES else patients, "note": _note(name, whole[name])}
         overall[name] = wilson_estimate(whole[name], left_out[name], strata, n, patients, **how)
     for c, entries in enumerate(by_class):
-        for name, (chosen, counted) in _behind(truth, predicted, c).items():
+        for name, (chosen, counted) in _behind(truth, predicted, patient, c).items():
             if (of_class := f"class_{name}") in whole:
                 value, rest = whole[of_class][c], left_out[of_class][:, c]
-                how = {"counted": count(counted), "note": _note(name, value)}
-                entries[name] = wilson_estimate(value, rest, strata, chosen.sum(), count(chosen), **how)
+                how = {"counted": counted, "note": _note(name, value)}
+                numbers = chosen.sum(), len(np.unique(patient[chosen]))
+                entries[name] = wilson_estimate(value, rest, strata, *numbers, **how)
     return overall, by_class
 
 

@@ -177,8 +177,10 @@ def test_no_interval_has_zero_width(case):
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc"):
             assert found[name]["low"] == pytest.approx(intervals.wilson(1.0, 60)[0], abs=1e-6)  # patients, not images
         assert found["mcc"]["low"] == pytest.approx(2 * intervals.wilson(1.0, 60)[0] - 1, abs=2e-6)
-        for name in ("sensitivity", "ppv", "f1", "auc", "average_precision"):
-            assert found["one_vs_rest"]["x"][name]["low"] == pytest.approx(intervals.wilson(1.0, 20)[0], abs=1e-6)
+        counted = dict.fromkeys(("sensitivity", "ppv", "average_precision"), 20) | dict.fromkeys(("f1", "auc"), 160 / 3)
+        for name, patients in counted.items():  # of 20 cases and 40 others: 4 x 20 x 40 / 60
+            low = intervals.wilson(1.0, patients)[0]
+            assert found["one_vs_rest"]["x"][name]["low"] == pytest.approx(low, abs=1e-6)
     if case == "class without a case":
         assert found["one_vs_rest"]["z"]["sensitivity"]["value"] is None
         assert found["macro_auc"]["value"] is None

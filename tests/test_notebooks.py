@@ -214,7 +214,7 @@ def code_lines(path: Path) -> int:
 def test_the_package_stays_thin():
     longest = max(MODULES, key=lambda path: len(path.read_text().splitlines()))
     assert len(longest.read_text().splitlines()) <= 320, longest.name
-    assert sum(map(code_lines, MODULES)) <= 6500
+    assert sum(map(code_lines, MODULES)) <= 7100
 
 
 def run_smoke(outputs: Path, *arguments: str) -> str:
