@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mammolib.parameters import require_choice
+from mammolib.rooms import read_result, short
 from mammolib.tables import read_csv, require_columns
 
 FIXED = ["image_id", "patient", "split", "fold", "label"]
@@ -91,6 +92,28 @@ def same_cohort(predictions: pd.DataFrame, cohort: pd.DataFrame, where: str = "p
         raise ValueError(
             f"{where}: image {predictions['image_id'][~same].iloc[0]} is not in cohort.csv with this patient, label "
             "and part; these are predictions of another cohort"
+        )
+
+
+def require_own_cohort(path: Path, curation: dict) -> None:
+    """Raise ValueError where the JSON beside a saved predictions.csv says that it is of another cohort.csv.
+
+    Parameters
+    ----------
+    path
+        The saved file; without a 03_evaluation.json beside its folder nothing is known, and nothing is said.
+    curation
+        01's JSON of the cohort that it is evaluated with.
+    """
+    if not (beside := path.parents[1] / "03_evaluation.json").is_file():
+        return
+    read = read_result(beside).get("provenance", {}).get("inputs", {})
+    theirs = {digest for name, digest in read.items() if name.endswith("01_data_curation/cohort.csv")}
+    ours = curation.get("provenance", {}).get("files", {}).get("cohort.csv")
+    if ours and theirs and ours not in theirs:
+        raise ValueError(
+            f"{short(path)}: predictions of another cohort (its cohort.csv has hash {theirs.pop():.12}, this one "
+            f"{ours:.12}); allowed are those of this cohort, or the cohort that they belong to"
         )
 
 

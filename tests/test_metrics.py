@@ -1,12 +1,21 @@
 """Metrics against scikit-learn and by hand; predictions.csv checked line by line."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as oracle
 
 from mammolib import metrics
-from mammolib.predictions import cautions, check_predictions, predict_cohort, read_predictions, same_cohort
+from mammolib.predictions import (
+    cautions,
+    check_predictions,
+    predict_cohort,
+    read_predictions,
+    require_own_cohort,
+    same_cohort,
+)
 
 
 def made_up(n=200, classes=3, skill=1.0, seed=0):
@@ -230,3 +239,19 @@ def test_each_image_is_predicted_by_models_that_did_not_see_it(tmp_path, monkeyp
         predict_cohort(models, cohort, folds.assign(fold=-1), "development", three, classes)
     with pytest.raises(ValueError, match="3 images, but"):
         predict_cohort(models, cohort, folds, "test", three, classes)
+
+
+def test_saved_predictions_of_another_cohort_are_told_by_its_hash(tmp_path):
+    path = tmp_path / "outputs" / "demo" / "03_evaluation" / "predictions.csv"
+    path.parent.mkdir(parents=True)
+    curation = {"provenance": {"files": {"cohort.csv": "a" * 64}}}
+    require_own_cohort(path, curation)  # nothing beside it, so nothing is known
+    result = {"status": "complete", "cohort": {}, "parameters": {}, "results": {}}
+    for name in ("01_data_curation/cohort.csv", "outputs/demo/01_data_curation/cohort.csv"):
+        inputs = {name: "a" * 64, "params/claims.csv": "c" * 64}
+        beside = path.parents[1] / "03_evaluation.json"
+        beside.write_text(json.dumps(result | {"provenance": {"inputs": inputs}}))
+        require_own_cohort(path, curation)
+        beside.write_text(json.dumps(result | {"provenance": {"inputs": inputs | {name: "b" * 64}}}))
+        with pytest.raises(ValueError, match=r"another cohort \(its cohort.csv has hash b{12}, this one a{12}\)"):
+            require_own_cohort(path, curation)
