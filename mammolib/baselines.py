@@ -118,7 +118,11 @@ def all_baselines(
     found = constant_answers(predictions, classes, majority)
     headers = None if cohort is None else header_only(cohort, predictions, classes, seed)
     if headers is None:
-        why = "no cohort.csv" if cohort is None else "no header column differs, or a class has fewer than two patients"
+        why = (
+            "no cohort.csv, and the majority is that of the images judged"
+            if cohort is None
+            else "no header column differs, or a class has fewer than two patients"
+        )
         return found | {"header_only": {"note": f"not fitted: {why}"}}
     results = evaluate(headers, classes, ordered, draws, seed)
     found["header_only"] = {name: results[name] for name in SHOWN}

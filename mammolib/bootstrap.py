@@ -238,6 +238,26 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
     return results | {"calibration": scores | calibration(truth, probabilities, seed, patient)}
 
 
+def any_mix(table: pd.DataFrame, classes: list[str], draws: int, seed: int) -> dict:
+    """Accuracies whose intervals let the mix of classes vary, as published ones do: a patient is left out of all.
+
+    Returns
+    -------
+    `accuracy, mean_one_vs_rest_accuracy` and `one_vs_rest` `{class: {"accuracy"}}`, as `evaluate` names them.
+    """
+    truth, probabilities, patient = as_arrays(table, classes)
+    predicted, k = predicted_class(probabilities), len(classes)
+
+    def share(right: np.ndarray, lowest: float = 0.0) -> dict:
+        values = lowest + (1 - lowest) * right
+        return mean_estimate(values, patient, draws, seed, limits=(lowest, 1.0), proportion=True)
+
+    right = predicted == truth
+    found = {"accuracy": share(right), MEAN_OVR: share(right, 1 - 2 / k)}
+    by_class = {name: {"accuracy": share((predicted == c) == (truth == c))} for c, name in enumerate(classes)}
+    return found | {"one_vs_rest": by_class}
+
+
 def patient_level(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int, seed: int) -> dict:
     """Patients instead of images judged, in two ways.
 

@@ -59,7 +59,7 @@ def what_size_allows(claims: pd.DataFrame) -> str:
         lines.append("the paper's comes out compatible (otherwise inconclusive, once in a while incompatible):")
         for n in (round(row.effective_n), 400, 2000):
             half, chance = half_width(row.value, row.effective_n, n), chance_of_compatible(row, n)
-            lines.append(f"  {n:5d} independent patients  {half:.3f}  {chance:.2f}")
+            lines.append(f"  {n:5d} independent observations  {half:.3f}  {chance:.2f}")
         lines[2] += f"  (worth the paper's {row.n:.0f} images, two views a patient)"
         lines.append(f"however many there are, {least:.3f} is left: the error of the published {row.n:.0f} images")
     return "\n".join(lines)

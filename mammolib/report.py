@@ -25,6 +25,7 @@ ROWS = {
     "baseline: majority, accuracy": "baselines.majority.accuracy",
     "baseline: headers and breast size, accuracy": "baselines.header_only.accuracy",
 }
+OF_SOME = ("sensitivity", "specificity", "ppv", "npv")
 PROFILES = {
     "demo": "phantoms, demo's recipe",
     "demo-best": "same phantoms, control's recipe",
@@ -50,17 +51,22 @@ def wide_tables(results: dict, ordered: bool = False) -> list[pd.DataFrame]:
     """The estimates of `result_table` as text to be read: metrics in rows, of all classes and then of each.
 
     Columns of the first are images, patients by pooled probabilities and patients by vote; those of the second the
-    classes, of images.
+    classes, of images, with the n of what is a share of some of them.
     """
     levels = {"": results} | results.get("patient_level", {})
     names = [f"{one['n_images']} {f'patients, {how}' if how else 'images'}" for how, one in levels.items()]
     rows = [pd.DataFrame(_rows(one, ordered)) for one in levels.values()]
-    texts = [part.assign(text=[shown(row) for row in part.to_dict("records")]) for part in rows]
+    texts = [part.assign(text=[_with_n(row) for row in part.to_dict("records")]) for part in rows]
     whole = [part[part["class"] == ""].set_index("metric")["text"] for part in texts]
     by_class = texts[0][texts[0]["class"] != ""].pivot(index="metric", columns="class", values="text")
     order = texts[0]["metric"].unique(), texts[0]["class"].unique()[1:]
     by_class = by_class.reindex(index=[name for name in order[0] if name in by_class.index], columns=order[1])
     return [pd.concat(whole, axis=1, keys=names).fillna("-"), by_class.fillna("-")]
+
+
+def _with_n(row: dict) -> str:
+    """An estimate as text; of a share of some images with their number."""
+    return f"{shown(row)}, n {row['n']}" if row["metric"] in OF_SOME and row["value"] is not None else shown(row)
 
 
 def _rows(results: dict, ordered: bool) -> list[dict]:

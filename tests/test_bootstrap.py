@@ -214,6 +214,23 @@ def test_mean_one_vs_rest_accuracy_tells_what_the_accuracy_does():
         assert mean == pytest.approx(1 - 2 * (1 - found["accuracy"][end]) / 3, abs=2e-6)
 
 
+def test_with_any_mix_of_classes_the_accuracy_is_less_sure_where_classes_differ():
+    table = predictions(60, skill=0.0)
+    truth = as_arrays(table, CLASSES)[0]
+    table[[f"p_{name}" for name in CLASSES]] = np.eye(3)[np.where(truth == 0, 1, truth)]  # one class is never found
+    within, free = bootstrap.evaluate(table, CLASSES, False, 200, 0), bootstrap.any_mix(table, CLASSES, 200, 0)
+    assert free["accuracy"]["value"] == within["accuracy"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+    low, high = intervals.wilson(2 / 3, 60)  # each patient counts as one: both of its images are right, or none is
+    assert (free["accuracy"]["low"], free["accuracy"]["high"]) == pytest.approx(
+        (low, high), abs=0.002
+    )  # one is unknown
+    assert within["accuracy"]["high"] - within["accuracy"]["low"] < 0.2 * (high - low), "certain within its classes"
+    for end in ("value", "low", "high"):
+        mean = free["mean_one_vs_rest_accuracy"][end]
+        assert mean == pytest.approx(1 - 2 * (1 - free["accuracy"][end]) / 3, abs=2e-6)
+    assert free["one_vs_rest"]["z"]["accuracy"]["value"] == 1
+
+
 def test_every_estimate_says_how_its_interval_was_made():
     found = list(all_estimates(bootstrap.evaluate(predictions(66).iloc[:-1], CLASSES, False, 200, 0)))
     assert len(found) == 8 + 3 * 8 + 2

@@ -93,8 +93,8 @@ def test_the_table_says_what_its_size_allows():
     """At n = 131 a difference of nothing is as wide as the margin; more patients do not make up for the paper's."""
     shipped = claims.read_claims(FILE)
     said = published_share.what_size_allows(shipped)
-    assert "96 independent patients  0.139  0.00" in said
-    assert "400 independent patients  0.109  0.40" in said
+    assert "96 independent observations  0.139  0.00" in said
+    assert "400 independent observations  0.109  0.40" in said
     assert "however many there are, 0.098 is left" in said
     assert published_share.what_size_allows(shipped.iloc[5:]) == ""
 

@@ -199,7 +199,9 @@ def test_wide_tables_show_images_beside_patients_and_class_beside_class():
     assert whole.loc["kappa_quadratic"].tolist()[0] == claims.shown(results["kappa"])
     assert whole.loc["macro_auc"].tolist()[2] == "-"
     assert list(by_class) == ["tubule forming", "solid", "scirrhous"]
-    assert by_class.loc["npv", "solid"] == claims.shown(results["one_vs_rest"]["solid"]["npv"])
+    assert (
+        by_class.loc["npv", "solid"] == f"{claims.shown(npv := results['one_vs_rest']['solid']['npv'])}, n {npv['n']}"
+    )
 
 
 def test_few_patients_get_few_points_of_reliability():
