@@ -129,7 +129,7 @@ def test_a_hospital_s_cohort_fills_the_items_about_patients_and_takes_no_phantom
         f"{flow['registry_rows']} images listed, {flow['included']} of {flow['patients']} patients included; left out"
     )
     assert texts["24"].startswith(f"{counted}, by reason: outside period: {flow['excluded']['outside_period']}; ")
-    assert "drawn" not in room.path("stard_ai.md").read_text()
+    assert "cohort is drawn" not in room.path("stard_ai.md").read_text()
     assert "00_" not in "".join(path.read_text() for path in room.folder.glob("*.md")), "left from a run on phantoms"
 
 
