@@ -223,8 +223,8 @@ def evaluate(table: pd.DataFrame, classes: list[str], ordered: bool, draws: int,
     -------
     `n_images, n_patients, correct` (numbers), `accuracy, balanced_accuracy, macro_f1, kappa, mcc, macro_auc,
     macro_average_precision, mean_one_vs_rest_accuracy` (estimates), `one_vs_rest` `{class: {metric: estimate}}` with
-    the metrics of `PER_CLASS`, and `calibration` (`brier, log_loss` as estimates, and what
-    `mammolib.metrics.calibration` gives).
+    eight metrics each, and `calibration` (`brier, log_loss` as estimates, and what
+    `mammolib.calibration.calibration` gives).
     """
     check_predictions(table, classes)
     truth, probabilities, patient = as_arrays(table, classes)

@@ -10,6 +10,7 @@ be judged, for the row's reason.
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mammolib.names import class_name
@@ -34,6 +35,12 @@ def read_claims(path: str | Path) -> pd.DataFrame:
     require_columns(claims, COLUMNS, path)
     text = ["claim", "notebook", "metric", "rule", "published", "classes", "reason", "source"]
     claims[text] = claims[text].astype(object).where(claims[text].notna(), "")
+    for name in ("value", "n", "effective_n", "margin"):
+        numbers = pd.to_numeric(claims[name], errors="coerce")
+        if (wrong := claims[name].notna() & ~np.isfinite(numbers)).any():
+            row = claims[wrong].iloc[0]
+            raise ValueError(f"{path}: claim {row['claim']!r}, {name} is {row[name]}; allowed is a number or nothing")
+        claims[name] = numbers.astype(float)
     for row in claims.itertuples():
         if row.metric:
             require_choice(f"{path}: claim {row.claim!r}, rule", row.rule, RULES)

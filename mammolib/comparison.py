@@ -275,15 +275,16 @@ def over_seeds(tables_by_name: dict[str, pd.DataFrame], classes: list[str], orde
     return pd.concat([each, summary, ensemble])
 
 
+def as_row(entry: dict) -> dict[str, str]:
+    """A difference as text to be read: value and interval, or why there is none, p and Holm's p."""
+    ps = {name: "" if entry.get(name) is None else f"{entry[name]:.2g}" for name in ("p", "p_holm")}
+    return {"difference": shown(entry)} | ps
+
+
 def difference_table(results: dict) -> pd.DataFrame:
-    """The differences of `compare` as text to be read, a row each: difference, p, Holm's p, images and patients."""
+    """The differences of `compare` as text to be read, a row each: `as_row`, images and patients."""
     named = [((name, ""), results[name]) for name in OVERALL]
     for label, entries in results["one_vs_rest"].items():
         named += [((name, class_name(label)), entry) for name, entry in entries.items()]
-    rows = [
-        {"difference": shown(entry)}
-        | {name: "" if entry.get(name) is None else f"{entry[name]:.2g}" for name in ("p", "p_holm")}
-        | {"images": entry["n"], "patients": entry["patients"]}
-        for _, entry in named
-    ]
+    rows = [as_row(entry) | {"images": entry["n"], "patients": entry["patients"]} for _, entry in named]
     return pd.DataFrame(rows, pd.MultiIndex.from_tuples([name for name, _ in named], names=["metric", "class"]))

@@ -6,8 +6,6 @@ that thousands of bootstrap draws cost one pass. The tests hold each against sci
 
 import numpy as np
 
-PER_CLASS = ["accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "auc", "average_precision"]
-
 
 def predicted_class(probabilities: np.ndarray) -> np.ndarray:
     """Most probable class `(n,) int`; the first of equals."""

@@ -55,8 +55,9 @@ def wide_tables(results: dict, ordered: bool = False) -> list[pd.DataFrame]:
     """
     levels = {"": results} | results.get("patient_level", {})
     names = [f"{one['n_images']} {f'patients, {how}' if how else 'images'}" for how, one in levels.items()]
-    rows = [pd.DataFrame(_rows(one, ordered)) for one in levels.values()]
-    texts = [part.assign(text=[_with_n(row) for row in part.to_dict("records")]) for part in rows]
+    texts = [
+        pd.DataFrame([row | {"text": _with_n(row)} for row in _rows(one, ordered)]) for one in levels.values()
+    ]  # before a table makes NaN of None
     whole = [part[part["class"] == ""].set_index("metric")["text"] for part in texts]
     by_class = texts[0][texts[0]["class"] != ""].pivot(index="metric", columns="class", values="text")
     order = texts[0]["metric"].unique(), texts[0]["class"].unique()[1:]

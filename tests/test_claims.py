@@ -234,6 +234,8 @@ def test_missing_estimates_are_not_testable():
         ("rule", "equal", "rule: 'equal' is unknown; allowed are difference"),
         ("margin", -1, "margin above 0"),
         ("metric", "", "no reason"),
+        ("value", "abc", "value is abc; allowed is a number or nothing"),
+        ("effective_n", "inf", "effective_n is inf; allowed is a number or nothing"),
     ],
 )
 def test_bad_claims_files_are_named(tmp_path, column, value, says):

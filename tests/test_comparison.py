@@ -252,6 +252,11 @@ def test_a_class_without_a_case_and_models_that_agree_have_no_certain_answer():
     assert found["one_vs_rest"]["x"]["auc"]["high"] > found["one_vs_rest"]["x"]["auc"]["value"] == 0
 
 
+def test_a_difference_without_interval_or_p_is_still_a_row():
+    row = comparison.as_row({"value": 0.0, "low": None, "high": None, "p": None, "p_holm": None, "note": "all agree"})
+    assert row == {"difference": "all agree", "p": "", "p_holm": ""}
+
+
 def test_five_thousand_draws_of_131_images_are_quick():
     tables = [table.iloc[:131] for table in pair(patients=66)]
     start = time.process_time()

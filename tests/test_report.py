@@ -204,6 +204,15 @@ def test_wide_tables_show_images_beside_patients_and_class_beside_class():
     )
 
 
+def test_what_is_not_estimable_says_so_in_the_wide_tables():
+    table = made_up_predictions()
+    results = evaluate(table[table["label"] != "solid"].reset_index(drop=True), CLASSES, False, 100, 0)
+    whole, by_class = report.wide_tables(results)
+    assert whole.loc["macro_auc"].tolist() == ["not estimable: no case"]
+    assert by_class.loc["sensitivity", "solid"] == "not estimable: no case"
+    assert "nan" not in whole.to_string() + by_class.to_string()
+
+
 def test_few_patients_get_few_points_of_reliability():
     for right, size, points in ((20, 40, 4), (5, 15, 1)):
         axes = Figure().subplots()
